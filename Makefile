@@ -1,0 +1,50 @@
+# One command each; the first one that needs it sets up .venv (about two minutes).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint format doctor dist clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(READY)  ## create .venv from the pinned files under requirements/
+
+$(READY): $(wildcard requirements/*.txt) pyproject.toml setup.py
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else \
+	    f"$(PYTHON) is Python {v[0]}.{v[1]}; use 3.10, 3.11 or 3.12: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip 'setuptools<82' wheel
+	$(BIN)/python -m pip install -r requirements/torch.txt
+	$(BIN)/python -m pip install -r requirements/torch.txt -r requirements/onedl.txt -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY)  ## train, evaluate and draw a classifier, an UperNet and a Mask R-CNN
+	$(BIN)/python tools/demo.py
+
+test: $(READY)  ## every test
+	$(BIN)/python -m pytest
+
+test-fast: $(READY)  ## the tests that take seconds
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: $(READY)  ## ruff (lint and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+doctor: $(READY)  ## say what is installed and what is missing
+	$(BIN)/python tools/doctor.py
+
+dist: $(READY)  ## build the wheel
+	$(BIN)/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+clean:  ## remove what the targets made, .venv included
+	rm -rf $(VENV) work_dirs dist build mmpatchconvnet/.mim *.egg-info
