@@ -1,0 +1,35 @@
+"""PatchConvNet for mmpretrain, mmdet and mmsegmentation.
+
+Importing this is cheap: it mends what is missing in the installed OpenMMLab (see
+`compat.py`) and loads the models on first use. An ImportError here would reach a user
+as "not in the registry", so nothing heavy stands at this level.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from mmpatchconvnet import compat
+from mmpatchconvnet.version import __version__
+
+_MODULE_OF = {
+    'AttentionPooling': 'mmpatchconvnet.models',
+    'DeconvPyramid': 'mmpatchconvnet.models',
+    'LayerDecayOptimWrapperConstructor': 'mmpatchconvnet.engine',
+    'PatchConvNet': 'mmpatchconvnet.models',
+    'PerTokenLinearHead': 'mmpatchconvnet.models.per_token_head',
+    'ResizePyramid': 'mmpatchconvnet.models',
+    'SimplePyramid': 'mmpatchconvnet.models',
+}
+_SUBMODULES = ('checkpoints', 'datasets', 'engine', 'models', 'visualization')
+
+__all__ = ['__version__', *_MODULE_OF, *_SUBMODULES]
+
+compat.install()
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        return getattr(import_module(_MODULE_OF[name]), name)
+    if name in _SUBMODULES:
+        return import_module(f'{__name__}.{name}')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

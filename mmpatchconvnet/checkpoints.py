@@ -1,0 +1,117 @@
+"""Official PatchConvNet checkpoints, with our names for `mmpretrain.ImageClassifier`.
+
+The official files are listed in
+https://github.com/facebookresearch/deit/blob/main/README_patchconvnet.md
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Set
+
+import torch
+from torch import Tensor
+
+# Official key -> ours. `*` stands for weight and bias, {i} for the number of a block.
+PARTS = ('weight', 'bias')
+STEM = {
+    'patch_embed.proj.0.0.weight': 'backbone.stem.convs.0.weight',
+    'patch_embed.proj.2.0.weight': 'backbone.stem.convs.1.weight',
+    'patch_embed.proj.4.0.weight': 'backbone.stem.convs.2.weight',
+    'patch_embed.proj.6.0.weight': 'backbone.stem.convs.3.weight',
+}
+BLOCK = {
+    'blocks.{i}.gamma_1': 'backbone.blocks.{i}.gamma',
+    'blocks.{i}.norm1.*': 'backbone.blocks.{i}.norm.*',
+    'blocks.{i}.attn.qkv_pos.0.*': 'backbone.blocks.{i}.pointwise_in.*',
+    'blocks.{i}.attn.qkv_pos.2.*': 'backbone.blocks.{i}.depthwise.*',
+    'blocks.{i}.attn.qkv_pos.4.conv_reduce.*': 'backbone.blocks.{i}.gate.reduce.*',
+    'blocks.{i}.attn.qkv_pos.4.conv_expand.*': 'backbone.blocks.{i}.gate.expand.*',
+    'blocks.{i}.attn.qkv_pos.5.*': 'backbone.blocks.{i}.pointwise_out.*',
+}
+POOLING = {
+    'cls_token': 'neck.cls_token',
+    'blocks_token_only.0.gamma_1': 'neck.gamma_1',
+    'blocks_token_only.0.gamma_2': 'neck.gamma_2',
+    'blocks_token_only.0.norm1.*': 'neck.norm1.*',
+    'blocks_token_only.0.norm2.*': 'neck.norm2.*',
+    'blocks_token_only.0.attn.q.*': 'neck.attn.q.*',
+    'blocks_token_only.0.attn.k.*': 'neck.attn.k.*',
+    'blocks_token_only.0.attn.v.*': 'neck.attn.v.*',
+    'blocks_token_only.0.attn.proj.*': 'neck.attn.proj.*',
+    'blocks_token_only.0.mlp.fc1.*': 'neck.mlp.fc1.*',
+    'blocks_token_only.0.mlp.fc2.*': 'neck.mlp.fc2.*',
+    'norm.*': 'neck.norm.*',
+}
+HEAD = {'head.*': 'head.fc.*'}
+
+
+def rename_table(depth: int) -> dict[str, str]:
+    """Official key -> ours for a trunk of `depth` blocks and its pooling."""
+    rows = [*STEM.items(), *POOLING.items()]
+    for i in range(depth):
+        rows += [(a.format(i=i), b.format(i=i)) for a, b in BLOCK.items()]
+    return dict(expand(rows))
+
+
+def expand(rows: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Each row as it is, or once for the weight and once for the bias."""
+    for official, ours in rows:
+        if official.endswith('*'):
+            for part in PARTS:
+                yield official.replace('*', part), ours.replace('*', part)
+        else:
+            yield official, ours
+
+
+def convert_deit_checkpoint(state_dict: Mapping) -> dict[str, Tensor]:
+    """Rename an official checkpoint for `mmpretrain.ImageClassifier`.
+
+    Args:
+        state_dict: The official tensors, bare or under `model`. A model with one token
+            for each class (`s60_multi_*`) is recognized by its many heads, which become
+            the one weight (K, C) and bias (K,) of `PerTokenLinearHead`.
+
+    Returns:
+        The same tensors under `backbone.`, `neck.` and `head.`.
+
+    Raises:
+        ValueError: A key is unknown or one is missing; nothing is converted then.
+
+    Example:
+        >>> convert_deit_checkpoint({'pos_embed': torch.zeros(1)})
+        Traceback (most recent call last):
+        ValueError: this is no PatchConvNet checkpoint: it has the unknown ...
+    """
+    official: dict[str, Tensor] = dict(state_dict.get('model', state_dict))
+    blocks = [re.match(r'blocks\.(\d+)\.', key) for key in official]
+    depth = 1 + max((int(found[1]) for found in blocks if found), default=0)
+    num_heads = sum(bool(re.fullmatch(r'head\.\d+\.weight', key)) for key in official)
+
+    table = rename_table(depth)
+    if num_heads:
+        head_keys = {f'head.{k}.{p}' for k in range(num_heads) for p in PARTS}
+    else:
+        table.update(expand(HEAD.items()))
+        head_keys = set()
+    check_keys(official.keys(), table.keys() | head_keys)
+
+    converted = {ours: official[key] for key, ours in table.items()}
+    if num_heads:
+        for part in PARTS:
+            heads = [official[f'head.{k}.{part}'] for k in range(num_heads)]
+            converted[f'head.{part}'] = torch.cat(heads)
+    return converted
+
+
+def check_keys(given: Set[str], expected: Set[str]) -> None:
+    """Raise unless the two are equal, naming some of the keys that differ."""
+    unknown, missing = sorted(given - expected), sorted(expected - given)
+    faults = [
+        f'{fault} {len(keys)} keys {", ".join(keys[:3])}{" ..." * (len(keys) > 3)}'
+        for fault, keys in (('has the unknown', unknown), ('misses the', missing))
+        if keys
+    ]
+    if faults:
+        raise ValueError(
+            f'this is no PatchConvNet checkpoint: it {" and ".join(faults)}; give one of '
+            'the official files, as they are.'
+        )

@@ -1,0 +1,51 @@
+"""Small layers shared by the column, the pooling and the pyramids."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """LayerNorm over the channels of a map (B, C, H, W).
+
+    A subclass of `nn.LayerNorm`, so that optimizers find it where they look for norms
+    (`norm_decay_mult`). A map in channels-last memory is normalized without a copy.
+    """
+
+    def __init__(self, num_channels: int, eps: float = 1e-6) -> None:
+        super().__init__(num_channels, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
+        x = F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+        return x.permute(0, 3, 1, 2)  # (B, C, H, W)
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gate of a map (B, C, H, W): mean over the map, two 1x1 convolutions.
+
+    Hu et al. 2018, https://arxiv.org/abs/1709.01507, with ReLU between and a bias on
+    both convolutions.
+    """
+
+    def __init__(self, num_channels: int, ratio: float = 0.25) -> None:
+        super().__init__()
+        num_reduced = round(num_channels * ratio)
+        self.reduce = nn.Conv2d(num_channels, num_reduced, 1)
+        self.expand = nn.Conv2d(num_reduced, num_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = x.mean((2, 3), keepdim=True)  # (B, C, 1, 1)
+        gate = self.expand(F.relu(self.reduce(gate)))
+        return x * gate.sigmoid()
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an exact GELU between, over the last dimension."""
+
+    def __init__(self, embed_dims: int, hidden_dims: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(embed_dims, hidden_dims)
+        self.fc2 = nn.Linear(hidden_dims, embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))

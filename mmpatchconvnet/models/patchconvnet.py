@@ -1,0 +1,263 @@
+"""PatchConvNet: a convolutional stem to stride 16, then a column of equal blocks.
+
+Paper: "Augmenting convolutional networks with attention-based aggregation",
+Touvron et al. 2021, https://arxiv.org/abs/2112.13692
+Official code (classifier only): https://github.com/facebookresearch/deit
+
+The column here is the trunk alone. The paper's attention pooling is the neck
+`AttentionPooling`, and the maps become a pyramid in `pyramids.py`, so that no task
+builds a parameter that it does not train.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn.bricks import DropPath
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmpatchconvnet.models.layers import LayerNorm2d, SqueezeExcite
+from mmpatchconvnet.registry import MODELS
+
+# The letter is the width, the number the depth; only s60 starts its LayerScale at 1e-4.
+ARCHITECTURES: dict[str, dict] = {
+    's60': dict(embed_dims=384, depth=60, layer_scale_init_value=1e-4),
+    's120': dict(embed_dims=384, depth=120, layer_scale_init_value=1e-6),
+    'b60': dict(embed_dims=768, depth=60, layer_scale_init_value=1e-6),
+    'b120': dict(embed_dims=768, depth=120, layer_scale_init_value=1e-6),
+    'l60': dict(embed_dims=1024, depth=60, layer_scale_init_value=1e-6),
+    'l120': dict(embed_dims=1024, depth=120, layer_scale_init_value=1e-6),
+}
+
+
+class ConvStem(nn.Module):
+    """Four 3x3 convolutions of stride 2 without bias, GELU between but not after.
+
+    A map (B, in_channels, H, W) becomes (B, embed_dims, ceil(H/16), ceil(W/16)).
+    """
+
+    def __init__(self, in_channels: int, embed_dims: int) -> None:
+        super().__init__()
+        widths = [in_channels, *(embed_dims // d for d in (8, 4, 2, 1))]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(i, o, 3, stride=2, padding=1, bias=False)
+            for i, o in pairwise(widths)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The maps of strides 2, 4 and 8, after their GELU, and of stride 16."""
+        maps = []
+        for conv in self.convs[:-1]:
+            x = F.gelu(conv(x))
+            maps.append(x)
+        return [*maps, self.convs[-1](x)]
+
+
+class PatchConvBlock(nn.Module):
+    """One residual block of the column; shape and width stay as they are.
+
+    x + drop_path(gamma * f(norm(x))), f = 1x1, GELU, depthwise 3x3, GELU,
+    squeeze-and-excite, 1x1.
+    """
+
+    def __init__(
+        self, embed_dims: int, layer_scale_init_value: float, drop_path_rate: float
+    ) -> None:
+        super().__init__()
+        self.norm = LayerNorm2d(embed_dims)
+        self.pointwise_in = nn.Conv2d(embed_dims, embed_dims, 1)
+        self.depthwise = nn.Conv2d(
+            embed_dims, embed_dims, 3, padding=1, groups=embed_dims
+        )
+        self.gate = SqueezeExcite(embed_dims)
+        self.pointwise_out = nn.Conv2d(embed_dims, embed_dims, 1)
+        self.gamma = nn.Parameter(torch.full((embed_dims,), layer_scale_init_value))
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(x)
+        y = F.gelu(self.pointwise_in(y))
+        y = F.gelu(self.depthwise(y))
+        y = self.pointwise_out(self.gate(y))
+        return x + self.drop_path(self.gamma.view(-1, 1, 1) * y)
+
+
+@MODELS.register_module()
+class PatchConvNet(BaseModule):
+    """The PatchConvNet column, a backbone for classifiers, detectors and segmentors.
+
+    Every map it returns has the width of the column and stride 16, whatever the height
+    and width of the image: a side of n pixels becomes ceil(n / 16) cells. The pyramid
+    necks (`DeconvPyramid`, `SimplePyramid`, `ResizePyramid`) make other strides of them.
+
+    Args:
+        arch: `s60`, `s120`, `b60`, `b120`, `l60`, `l120`, or a dict with `embed_dims`
+            (a multiple of 8), `depth` and, if wanted, `layer_scale_init_value` (1e-4).
+        in_channels: Channels of the image.
+        out_indices: The blocks whose output is returned, in order of depth; negative
+            ones count from the end. Blocks behind the last of them are not built, so
+            none is left without a gradient.
+        stem_indices: Maps of the stem to return before the taps: 0 is stride 2 with
+            C/8 channels, 1 is stride 4 with C/4, 2 is stride 8 with C/2.
+        frozen_stages: -1 trains everything, 0 freezes the stem, k the stem and the
+            first k blocks. Frozen parts stay in eval mode.
+        drop_path_rate: Stochastic depth, in [0, 1), the same for every block.
+        with_cp: Recompute each block in the backward pass to save memory.
+        init_cfg: Initialization of mmengine, such as
+            `dict(type='Pretrained', checkpoint=..., prefix='backbone.')`.
+
+    Raises:
+        ValueError: An unknown `arch`, or an index, rate or stage out of range.
+
+    Example:
+        >>> import torch
+        >>> from mmpatchconvnet import PatchConvNet
+        >>> arch = dict(embed_dims=32, depth=4)
+        >>> column = PatchConvNet(arch, out_indices=(1, 3), stem_indices=(1, 2))
+        >>> for x in column(torch.rand(1, 3, 64, 250)):
+        ...     print(tuple(x.shape))
+        (1, 8, 16, 63)
+        (1, 16, 8, 32)
+        (1, 32, 4, 16)
+        (1, 32, 4, 16)
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 's60',
+        in_channels: int = 3,
+        out_indices: int | Sequence[int] = -1,
+        stem_indices: int | Sequence[int] = (),
+        frozen_stages: int = -1,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        settings = resolve_arch(arch)
+        depth = settings['depth']
+        self.embed_dims: int = settings['embed_dims']
+        self.out_indices = resolve_indices('out_indices', out_indices, depth)
+        self.stem_indices = resolve_indices('stem_indices', stem_indices, 3)
+        if not self.out_indices:
+            raise ValueError('out_indices is empty: name at least one block, e.g. -1.')
+        if not -1 <= frozen_stages <= depth:
+            raise ValueError(
+                f'frozen_stages={frozen_stages} is out of range: give -1 (none), '
+                f'0 (the stem) or up to {depth} (the stem and all blocks).'
+            )
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(
+                f'drop_path_rate={drop_path_rate} is out of range: give a probability '
+                'in [0, 1).'
+            )
+        self.frozen_stages = frozen_stages
+        self.with_cp = with_cp
+
+        self.stem = ConvStem(in_channels, self.embed_dims)
+        self.blocks = nn.ModuleList(
+            PatchConvBlock(
+                self.embed_dims, settings['layer_scale_init_value'], drop_path_rate
+            )
+            for _ in range(self.out_indices[-1] + 1)
+        )
+        self._freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """
+        Args:
+            x: Images (B, in_channels, H, W), any H and W from 1 on.
+
+        Returns:
+            The stem's maps (B, C/4, ceil(H/4), ceil(W/4)) and so on, then one map
+            (B, C, ceil(H/16), ceil(W/16)) for each of `out_indices`.
+        """
+        stem_maps = self.stem(x)
+        outputs = [stem_maps[i] for i in self.stem_indices]
+        x = stem_maps[-1]
+        for i, block in enumerate(self.blocks):
+            if self.with_cp and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+            if i in self.out_indices:
+                outputs.append(x)
+        return tuple(outputs)
+
+    def train(self, mode: bool = True) -> 'PatchConvNet':
+        """Set the training mode, but for frozen parts, which stay in eval mode."""
+        super().train(mode)
+        self._freeze()
+        return self
+
+    def _freeze(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        for part in (self.stem, *self.blocks[: self.frozen_stages]):
+            part.eval().requires_grad_(False)
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter, for layer-wise learning-rate decay.
+
+        Args:
+            param_name: Name of the parameter in the model.
+            prefix: What stands before the backbone's own names, e.g. `backbone.`.
+
+        Returns:
+            The layer and the number of layers, depth + 2: 0 is the stem, i + 1 is
+            block i, the last layer is everything outside the backbone.
+        """
+        num_layers = len(self.blocks) + 2
+        if not param_name.startswith(prefix):
+            return num_layers - 1, num_layers
+        part, *rest = param_name[len(prefix) :].split('.')
+        if part == 'stem':
+            return 0, num_layers
+        if part == 'blocks':
+            return int(rest[0]) + 1, num_layers
+        return num_layers - 1, num_layers
+
+
+def resolve_arch(arch: str | dict) -> dict:
+    """The settings of a named architecture, or a checked copy of those given."""
+    if isinstance(arch, str):
+        if arch.lower() not in ARCHITECTURES:
+            raise ValueError(
+                f'arch={arch!r} is unknown: give one of {", ".join(ARCHITECTURES)}, or '
+                'dict(embed_dims=..., depth=...).'
+            )
+        return ARCHITECTURES[arch.lower()]
+    settings = {'layer_scale_init_value': 1e-4, **arch}
+    if set(settings) != {'embed_dims', 'depth', 'layer_scale_init_value'}:
+        raise ValueError(
+            f'arch has the keys {sorted(arch)}: give embed_dims, depth and, if wanted, '
+            'layer_scale_init_value.'
+        )
+    if settings['embed_dims'] < 8 or settings['embed_dims'] % 8:
+        raise ValueError(
+            f'embed_dims={settings["embed_dims"]} does not fit the stem, which starts '
+            'with an eighth of it: give a multiple of 8.'
+        )
+    if settings['depth'] < 1:
+        raise ValueError(f'depth={settings["depth"]} leaves no block: give at least 1.')
+    return settings
+
+
+def resolve_indices(
+    name: str, indices: int | Sequence[int], length: int
+) -> tuple[int, ...]:
+    """Sorted indices from 0 to length - 1; negative ones count from the end."""
+    given = [indices] if isinstance(indices, int) else list(indices)
+    for i in given:
+        if not -length <= i < length:
+            raise ValueError(
+                f'{name}={indices} is out of range: {i} is not between {-length} and '
+                f'{length - 1}.'
+            )
+    resolved = sorted(i % length for i in given)
+    if len(set(resolved)) < len(resolved):
+        raise ValueError(f'{name}={indices} names a map twice: give each one once.')
+    return tuple(resolved)

@@ -1,0 +1,266 @@
+"""Necks that turn the stride-16 maps of a column into a pyramid.
+
+- `DeconvPyramid`: one operation for each tap, the recipe of XCiT
+  (https://github.com/facebookresearch/xcit) and BEiT, which the authors of PatchConvNet
+  point to in https://github.com/facebookresearch/deit/issues/138.
+- `SimplePyramid`: all levels from the last map, as in ViTDet,
+  Li et al. 2022, https://arxiv.org/abs/2203.16527
+- `ResizePyramid`: bilinear resize and max-pool without parameters, the baseline.
+
+All three take the same arguments and serve any column of one width and one stride.
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmpatchconvnet.registry import MODELS
+
+SCALES = (4, 2, 1, 0.5)
+BATCH_NORM = dict(type='BN')
+
+
+class Pyramid(BaseModule):
+    """What the three pyramids share; each adds `build_level`.
+
+    Args:
+        in_channels: Width C of the column.
+        out_channels: Width of every level; None keeps C.
+        scales: Size of each level relative to the taps, out of 4, 2, 1 and 0.5.
+        norm_cfg: Norm between and behind the convolutions, where there are any.
+        stem_channels: Widths of the stem's maps that come before the taps, finest
+            first; each is projected by a 1x1 convolution and added to its level. This
+            gives small objects the detail that a stride-16 column has lost.
+        stem_scales: The levels they belong to; None stands for the first ones of
+            `scales`, so `stem_channels=(C / 4, C / 2)` are strides 4 and 8 of 16.
+        init_cfg: Initialization of mmengine.
+
+    Raises:
+        ValueError: An unknown scale; stem maps without a level; a wrong number, width
+            or size of maps in `forward`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int | None = None,
+        scales: Sequence[float] = SCALES,
+        norm_cfg: dict = BATCH_NORM,
+        stem_channels: Sequence[int] = (),
+        stem_scales: Sequence[float] | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.name = type(self).__name__
+        unknown = [scale for scale in scales if scale not in SCALES]
+        if unknown or not scales:
+            raise ValueError(
+                f'{self.name} cannot make scales={tuple(scales)}: choose from {SCALES}.'
+            )
+        if stem_scales is None:
+            stem_scales = scales[: len(stem_channels)]
+        if len(stem_scales) != len(stem_channels) or not set(stem_scales) <= set(
+            scales
+        ):
+            raise ValueError(
+                f'{self.name} cannot add stem_channels={tuple(stem_channels)} to '
+                f'stem_scales={tuple(stem_scales)}: give one of scales={tuple(scales)} '
+                'for each.'
+            )
+        self.in_channels = in_channels
+        self.out_channels = out_channels or in_channels
+        self.scales = tuple(scales)
+        self.stem_scales = tuple(stem_scales)
+        self.levels = nn.ModuleList(self.build_level(s, norm_cfg) for s in scales)
+        self.stem_projections = nn.ModuleList(
+            nn.Conv2d(width, self.out_channels, 1) for width in stem_channels
+        )
+
+    def build_level(self, scale: float, norm_cfg: dict) -> nn.Module:
+        """The operation that makes the level of one scale out of its tap."""
+        raise NotImplementedError
+
+    def select_taps(self, taps: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The tap of each level: here the i-th tap makes the i-th level."""
+        self.check_taps(taps, (len(self.scales),))
+        return taps
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """
+        Args:
+            inputs: The stem's maps, if any, then the taps (B, C, H, W).
+
+        Returns:
+            One map (B, out_channels, H * scale, W * scale) for each of `scales`,
+            rounded up at scale 0.5.
+        """
+        num_stem = len(self.stem_projections)
+        stem_maps, taps = inputs[:num_stem], inputs[num_stem:]
+        outputs = [
+            level(tap)
+            for level, tap in zip(self.levels, self.select_taps(taps), strict=True)
+        ]
+        for scale, projection, stem_map in zip(
+            self.stem_scales, self.stem_projections, stem_maps, strict=True
+        ):
+            i = self.scales.index(scale)
+            outputs[i] = outputs[i] + self.fit(projection(stem_map), outputs[i], scale)
+        return tuple(outputs)
+
+    def fit(self, stem_map: Tensor, level: Tensor, scale: float) -> Tensor:
+        """Pad the stem's map, which rounds its size up less often, to the level's."""
+        pad_h = level.shape[2] - stem_map.shape[2]
+        pad_w = level.shape[3] - stem_map.shape[3]
+        if not (0 <= pad_h < scale and 0 <= pad_w < scale):
+            raise ValueError(
+                f'{self.name} cannot add a stem map of {tuple(stem_map.shape[2:])} to '
+                f'its level of scale {scale}, {tuple(level.shape[2:])}: name the level '
+                'of its stride in stem_scales.'
+            )
+        return F.pad(stem_map, (0, pad_w, 0, pad_h))
+
+    def check_taps(self, taps: Sequence[Tensor], allowed: tuple[int, ...]) -> None:
+        """Raise unless the number of taps is allowed and their width fits."""
+        num_stem = len(self.stem_projections)
+        if len(taps) not in allowed:
+            wanted = ' or '.join(str(num_stem + n) for n in allowed)
+            raise ValueError(
+                f'{self.name} got {num_stem + len(taps)} maps but needs {wanted} '
+                f'({num_stem} of the stem and {allowed[-1]} taps): set out_indices and '
+                'stem_indices of the backbone to match scales and stem_channels.'
+            )
+        for tap in taps:
+            if tap.shape[1] != self.in_channels:
+                raise ValueError(
+                    f'{self.name} got a tap with {tap.shape[1]} channels but was built '
+                    f"with in_channels={self.in_channels}: give the column's width."
+                )
+
+
+def upsample(in_channels: int, out_channels: int) -> nn.Module:
+    """Twice the size by a transposed convolution."""
+    return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
+
+
+def halve() -> nn.Module:
+    """Half the size, rounded up, so that the smallest map keeps a cell."""
+    return nn.MaxPool2d(2, stride=2, ceil_mode=True)
+
+
+def project(in_channels: int, out_channels: int) -> nn.Module:
+    """A 1x1 convolution where the width changes, else nothing."""
+    if in_channels == out_channels:
+        return nn.Identity()
+    return nn.Conv2d(in_channels, out_channels, 1)
+
+
+@MODELS.register_module()
+class DeconvPyramid(Pyramid):
+    """One operation for each tap: the first tap makes the first level.
+
+    Scale 4 is two transposed convolutions with norm and GELU between, 2 is one, 1 is
+    the tap itself and 0.5 a max-pool; the last two get a 1x1 convolution where
+    `out_channels` differs from `in_channels`. Arguments: see `Pyramid`.
+
+    Example:
+        >>> import torch
+        >>> from mmpatchconvnet import DeconvPyramid
+        >>> taps = [torch.rand(1, 32, 7, 9) for _ in range(4)]
+        >>> stem_maps = [torch.rand(1, 8, 25, 36), torch.rand(1, 16, 13, 18)]
+        >>> neck = DeconvPyramid(in_channels=32, stem_channels=(8, 16))
+        >>> for x in neck([*stem_maps, *taps]):
+        ...     print(tuple(x.shape))
+        (1, 32, 28, 36)
+        (1, 32, 14, 18)
+        (1, 32, 7, 9)
+        (1, 32, 4, 5)
+    """
+
+    def build_level(self, scale: float, norm_cfg: dict) -> nn.Module:
+        width, out = self.in_channels, self.out_channels
+        if scale == 4:
+            norm = build_norm_layer(norm_cfg, width)[1]
+            return nn.Sequential(
+                upsample(width, width), norm, nn.GELU(), upsample(width, out)
+            )
+        if scale == 2:
+            return upsample(width, out)
+        if scale == 1:
+            return project(width, out)
+        return nn.Sequential(halve(), project(width, out))
+
+
+@MODELS.register_module()
+class SimplePyramid(Pyramid):
+    """All levels from the last tap; further taps before it are accepted and not used.
+
+    Transposed convolutions that halve the width at each step (two with norm and GELU
+    between for scale 4) or a max-pool, then a 1x1 and a 3x3 convolution, each with its
+    norm. Arguments: see `Pyramid`; `in_channels` is a multiple of 4.
+
+    Example:
+        >>> import torch
+        >>> from mmpatchconvnet import SimplePyramid
+        >>> neck = SimplePyramid(in_channels=32, out_channels=16)
+        >>> [tuple(x.shape) for x in neck([torch.rand(2, 32, 6, 8)])]
+        [(2, 16, 24, 32), (2, 16, 12, 16), (2, 16, 6, 8), (2, 16, 3, 4)]
+    """
+
+    def select_taps(self, taps: Sequence[Tensor]) -> Sequence[Tensor]:
+        self.check_taps(taps, (1, len(self.scales)))
+        return [taps[-1]] * len(self.scales)
+
+    def build_level(self, scale: float, norm_cfg: dict) -> nn.Module:
+        def norm(width: int) -> nn.Module:
+            return build_norm_layer(norm_cfg, width)[1]
+
+        width, out = self.in_channels, self.out_channels
+        half, quarter = width // 2, width // 4
+        steps: dict[float, tuple[list[nn.Module], int]] = {
+            4: (
+                [upsample(width, half), norm(half), nn.GELU(), upsample(half, quarter)],
+                quarter,
+            ),
+            2: ([upsample(width, half)], half),
+            1: ([], width),
+            0.5: ([halve()], width),
+        }
+        resize, resized_width = steps[scale]
+        return nn.Sequential(
+            *resize,
+            nn.Conv2d(resized_width, out, 1, bias=False),
+            norm(out),
+            nn.Conv2d(out, out, 3, padding=1, bias=False),
+            norm(out),
+        )
+
+
+@MODELS.register_module()
+class ResizePyramid(Pyramid):
+    """Bilinear resize or max-pool of each tap, without parameters: the baseline.
+
+    Arguments: see `Pyramid`. There is nothing to normalize, so `norm_cfg` only lets the
+    three pyramids take each other's place; `out_channels` cannot differ from
+    `in_channels`. Stem maps, where wanted, still have their 1x1 convolution.
+
+    Example:
+        >>> import torch
+        >>> from mmpatchconvnet import ResizePyramid
+        >>> taps = [torch.rand(1, 32, 6, 8) for _ in range(2)]
+        >>> [tuple(x.shape) for x in ResizePyramid(32, scales=(2, 0.5))(taps)]
+        [(1, 32, 12, 16), (1, 32, 3, 4)]
+    """
+
+    def build_level(self, scale: float, norm_cfg: dict) -> nn.Module:
+        if self.out_channels != self.in_channels:
+            raise ValueError(
+                f'ResizePyramid has no parameters to turn {self.in_channels} channels '
+                f'into out_channels={self.out_channels}: leave it out, or take '
+                'DeconvPyramid.'
+            )
+        if scale > 1:
+            return nn.Upsample(scale_factor=scale, mode='bilinear')
+        return halve() if scale < 1 else nn.Identity()
