@@ -25,7 +25,7 @@ COMPILED_OPS = 'mmcv._ext'
 
 
 class OpsFinder(MetaPathFinder, Loader):
-    """Answers for `mmcv._ext`; last in line, asked only where no other finder knows it."""
+    """Answers for `mmcv._ext`, last in line: asked only where no other finder can."""
 
     def find_spec(
         self,
@@ -52,8 +52,8 @@ class OpsFinder(MetaPathFinder, Loader):
             if name not in own_names:
                 setattr(module, name, value)
         print_log(
-            'mmcv has no compiled ops: mmpatchconvnet answers NMS and RoIAlign through '
-            'torchvision.',
+            'mmcv has no compiled ops: mmpatchconvnet answers NMS, RoIAlign and the '
+            'focal loss through torchvision; other ops raise an error.',
             logger='current',
             level=logging.INFO,
         )
