@@ -6,9 +6,28 @@ https://github.com/facebookresearch/deit/blob/main/README_patchconvnet.md
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+OFFICIAL_URL = 'https://dl.fbaipublicfiles.com/deit'
+OFFICIAL_FILES = (
+    's60_224_1k',
+    's120_224_1k',
+    'b60_224_1k',
+    'b120_224_1k',
+    's60_224_21k',
+    's60_384_21k',
+    's60_512_21k',
+    'b60_224_21k',
+    'b60_384_21k',
+    'b120_224_21k',
+    'b120_384_21k',
+    's60_multi_scratch_1k',
+    's60_multi_finetune_1k',
+)
 
 # Official key -> ours. `*` stands for weight and bias, {i} for the number of a block.
 PARTS = ('weight', 'bias')
@@ -92,7 +111,12 @@ def convert_deit_checkpoint(state_dict: Mapping) -> dict[str, Tensor]:
     else:
         table.update(expand(HEAD.items()))
         head_keys = set()
-    check_keys(official.keys(), table.keys() | head_keys)
+    check_keys(
+        official.keys(),
+        table.keys() | head_keys,
+        'this is no PatchConvNet checkpoint',
+        'give one of the official files, as it is',
+    )
 
     converted = {ours: official[key] for key, ours in table.items()}
     if num_heads:
@@ -102,7 +126,7 @@ def convert_deit_checkpoint(state_dict: Mapping) -> dict[str, Tensor]:
     return converted
 
 
-def check_keys(given: Set[str], expected: Set[str]) -> None:
+def check_keys(given: Set[str], expected: Set[str], subject: str, remedy: str) -> None:
     """Raise unless the two are equal, naming some of the keys that differ."""
     unknown, missing = sorted(given - expected), sorted(expected - given)
     faults = [
@@ -111,7 +135,66 @@ def check_keys(given: Set[str], expected: Set[str]) -> None:
         if keys
     ]
     if faults:
+        raise ValueError(f'{subject}: it {" and ".join(faults)}; {remedy}.')
+
+
+def load_weights(model: nn.Module, path: str) -> None:
+    """Load a checkpoint of this very model; a key too many or too few is an error.
+
+    Args:
+        model: A model without its distributed wrapper.
+        path: A file, a URL, or `deit://NAME`.
+
+    Raises:
+        ValueError: There is no such file, or its keys or shapes are not the model's.
+    """
+    if '://' not in path and not Path(path).is_file():
+        raise ValueError(f'{path} is no file: give a checkpoint.')
+    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    weights = checkpoint.get('state_dict', checkpoint)
+    own = model.state_dict()
+    subject, remedy = (
+        f'{path} does not fit the model',
+        'give the config it was made with',
+    )
+    check_keys(weights.keys(), own.keys(), subject, remedy)
+    for key, value in weights.items():
+        if value.shape != own[key].shape:
+            raise ValueError(
+                f'{subject}: {key} has shape {tuple(value.shape)}, the model '
+                f'{tuple(own[key].shape)}; {remedy}.'
+            )
+    model.load_state_dict(weights)
+
+
+@CheckpointLoader.register_scheme(prefixes='deit://')
+def load_deit_checkpoint(
+    filename: str, map_location: str | torch.device | None = None
+) -> dict:
+    """What `deit://s60_224_1k` stands for: the official file, converted in memory.
+
+    It is looked for where torch keeps its downloads
+    (`$TORCH_HOME/hub/checkpoints/s60_224_1k.pth`) and downloaded to that place if it is
+    not there.
+
+    Raises:
+        ValueError: There is no official file of this name.
+        OSError: It is not there and cannot be downloaded.
+    """
+    name = filename.removeprefix('deit://')
+    if name not in OFFICIAL_FILES:
         raise ValueError(
-            f'this is no PatchConvNet checkpoint: it {" and ".join(faults)}; give one of '
-            'the official files, as they are.'
+            f'{filename} is no official checkpoint: give deit:// and one of '
+            f'{", ".join(OFFICIAL_FILES)}.'
         )
+    place = Path(torch.hub.get_dir(), 'checkpoints', f'{name}.pth')
+    try:
+        official = torch.hub.load_state_dict_from_url(
+            f'{OFFICIAL_URL}/{name}.pth', map_location=map_location, weights_only=True
+        )
+    except OSError as error:
+        raise OSError(
+            f'{OFFICIAL_URL}/{name}.pth cannot be downloaded ({error}): put it at '
+            f'{place}.'
+        ) from None
+    return dict(state_dict=convert_deit_checkpoint(official))

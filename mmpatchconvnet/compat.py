@@ -19,8 +19,6 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from mmengine.config.utils import MODULE2PACKAGE
-
 COMPILED_OPS = 'mmcv._ext'
 
 
@@ -69,6 +67,10 @@ def install() -> None:
     """Add the finder and the config scopes; a second call changes nothing."""
     if not any(isinstance(finder, OpsFinder) for finder in sys.meta_path):
         sys.meta_path.append(OpsFinder())
+    if importlib.util.find_spec('mmengine') is None:
+        return  # tools/doctor.py says so
+    from mmengine.config.utils import MODULE2PACKAGE
+
     # Given an import name, mmengine finds the package whatever its distribution.
     for package in ('mmseg', 'mmpatchconvnet'):
         if importlib.util.find_spec(package):

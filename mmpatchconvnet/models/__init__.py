@@ -1,8 +1,14 @@
 """The models; importing this fills the registry of `mmpatchconvnet.registry`."""
 
+from typing import Any
+
+from torch import nn
+
+from mmpatchconvnet import checkpoints  # noqa: F401 (registers deit://)
 from mmpatchconvnet.models.attention_pooling import AttentionPooling
 from mmpatchconvnet.models.patchconvnet import PatchConvNet
 from mmpatchconvnet.models.pyramids import DeconvPyramid, ResizePyramid, SimplePyramid
+from mmpatchconvnet.registry import MODELS
 
 __all__ = [
     'AttentionPooling',
@@ -11,3 +17,11 @@ __all__ = [
     'ResizePyramid',
     'SimplePyramid',
 ]
+
+
+@MODELS.register_module(name='PerTokenLinearHead')
+def build_per_token_head(**settings: Any) -> nn.Module:
+    """Builds the one class that needs mmpretrain, importing it only then."""
+    from mmpatchconvnet.models.per_token_head import PerTokenLinearHead
+
+    return PerTokenLinearHead(**settings)

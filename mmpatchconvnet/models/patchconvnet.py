@@ -90,8 +90,8 @@ class PatchConvNet(BaseModule):
     """The PatchConvNet column, a backbone for classifiers, detectors and segmentors.
 
     Every map it returns has the width of the column and stride 16, whatever the height
-    and width of the image: a side of n pixels becomes ceil(n / 16) cells. The pyramid
-    necks (`DeconvPyramid`, `SimplePyramid`, `ResizePyramid`) make other strides of them.
+    and width of the image: a side of n pixels becomes ceil(n / 16) cells. The necks
+    `DeconvPyramid`, `SimplePyramid` and `ResizePyramid` make other strides of them.
 
     Args:
         arch: `s60`, `s120`, `b60`, `b120`, `l60`, `l120`, or a dict with `embed_dims`

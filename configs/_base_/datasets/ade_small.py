@@ -1,0 +1,23 @@
+"""Small pictures with label maps in the layout of ADE20K, not resized for testing.
+
+`images/{training,validation}` and `annotations/{training,validation}` below `data_root`;
+in the maps 0 is not labelled and classes start at 1.
+"""
+
+_base_ = 'mmseg::_base_/datasets/ade20k.py'
+
+data_root = 'data/ade_small/'
+crop_size = (128, 128)
+_base_.train_dataloader.dataset.pipeline[2] = dict(
+    type='RandomResize', scale=crop_size, ratio_range=(0.75, 1.5), keep_ratio=True
+)
+_base_.train_dataloader.dataset.pipeline[3].crop_size = crop_size
+for loader in (_base_.val_dataloader, _base_.test_dataloader):
+    loader.dataset.pipeline[1] = dict(type='Resize', scale_factor=1.0)
+
+dataset = dict(
+    type='BaseSegDataset', data_root=data_root, img_suffix='.png', reduce_zero_label=True
+)
+train_dataloader = dict(batch_size=8, num_workers=2, dataset=dataset)
+val_dataloader = dict(num_workers=2, dataset=dataset)
+test_dataloader = val_dataloader

@@ -1,0 +1,36 @@
+"""Small pictures in COCO format, not resized: random crops for training.
+
+`images/{train,val}` and `annotations/instances_{train,val}.json` below `data_root`.
+"""
+
+_base_ = 'mmdet::_base_/datasets/coco_instance.py'
+
+data_root = 'data/coco_small/'
+crop_size = (224, 224)
+_base_.train_dataloader.dataset.pipeline[2] = dict(
+    type='RandomCrop', crop_size=crop_size
+)
+for loader in (_base_.val_dataloader, _base_.test_dataloader):
+    loader.dataset.pipeline[1] = dict(type='Resize', scale_factor=1.0)
+
+train_dataloader = dict(
+    batch_size=4,
+    sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True),
+    batch_sampler=None,
+    dataset=dict(
+        data_root=data_root,
+        ann_file='annotations/instances_train.json',
+        data_prefix=dict(img='images/train/'),
+        filter_cfg=dict(min_size=1),
+    ),
+)
+val_dataloader = dict(
+    dataset=dict(
+        data_root=data_root,
+        ann_file='annotations/instances_val.json',
+        data_prefix=dict(img='images/val/'),
+    )
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
+test_evaluator = val_evaluator

@@ -1,0 +1,46 @@
+"""A small Mask R-CNN for two CPU cores: a column of 12 blocks, 128 wide.
+
+The stem's maps of stride 4 and 8 join the pyramid, which a column needs where objects
+are small.
+"""
+
+_base_ = ['../mmpatchconvnet.py', 'mmdet::_base_/models/mask-rcnn_r50_fpn.py']
+
+width, head_width = 128, 64
+norm_cfg = dict(type='GN', num_groups=8)
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='mmpatchconvnet.PatchConvNet',
+        arch=dict(embed_dims=width, depth=12, layer_scale_init_value=1e-1),
+        out_indices=(2, 5, 8, 11),
+        stem_indices=(1, 2),
+    ),
+    neck=[
+        dict(
+            type='mmpatchconvnet.DeconvPyramid',
+            in_channels=width,
+            stem_channels=(width // 4, width // 2),
+        ),
+        dict(
+            type='FPN',
+            in_channels=[width] * 4,
+            out_channels=head_width,
+            num_outs=5,
+            norm_cfg=norm_cfg,
+        ),
+    ],
+    rpn_head=dict(
+        in_channels=head_width,
+        feat_channels=head_width,
+        anchor_generator=dict(scales=[4]),
+    ),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=head_width),
+        bbox_head=dict(in_channels=head_width, fc_out_channels=256),
+        mask_roi_extractor=dict(out_channels=head_width),
+        mask_head=dict(in_channels=head_width, conv_out_channels=head_width),
+    ),
+    train_cfg=dict(rcnn=dict(sampler=dict(num=128))),
+    test_cfg=dict(rcnn=dict(max_per_img=300)),
+)

@@ -1,0 +1,31 @@
+"""Finds the things of the generated scenes: six classes, 400 steps."""
+
+_base_ = [
+    '../_base_/models/mask-rcnn_patchconvnet-tiny.py',
+    '../_base_/datasets/coco_small.py',
+    '../_base_/short_run.py',
+]
+default_scope = 'mmdet'
+
+classes = ('ball', 'donut', 'leaf', 'sail', 'star', 'tile')
+model = dict(
+    roi_head=dict(
+        bbox_head=dict(num_classes=len(classes)),
+        mask_head=dict(num_classes=len(classes)),
+    ),
+    test_cfg=dict(rcnn=dict(max_per_img=100)),
+)
+
+palette = [
+    (230, 75, 53),
+    (240, 140, 200),
+    (60, 170, 80),
+    (60, 130, 235),
+    (250, 200, 50),
+    (150, 95, 215),
+]
+metainfo = dict(classes=classes, palette=palette)
+_base_.train_dataloader.dataset.pipeline[1].poly2mask = True
+train_dataloader = dict(batch_size=8, dataset=dict(metainfo=metainfo))
+val_dataloader = dict(dataset=dict(metainfo=metainfo))
+test_dataloader = val_dataloader

@@ -1,0 +1,1 @@
+"""What mmengine's runner is given: launch, checks, hooks, whole files."""

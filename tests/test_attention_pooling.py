@@ -1,0 +1,64 @@
+"""Attention pooling: shapes, attention, gradients, one token and many."""
+
+import pytest
+import torch
+
+from mmpatchconvnet import AttentionPooling, PerTokenLinearHead
+
+
+@pytest.mark.parametrize(('tokens', 'heads'), [(1, 1), (1, 4), (5, 1), (5, 2)])
+def test_shapes_and_attention(tokens, heads):
+    pool = AttentionPooling(16, num_tokens=tokens, num_heads=heads).eval()
+    x = torch.rand(3, 16, 4, 7)
+    (pooled,), attention = pool(x, return_attention=True)
+    assert pooled.shape == ((3, 16) if tokens == 1 else (3, tokens, 16))
+    assert attention.shape == (3, heads, tokens, 4, 7)
+    total = attention.sum((-2, -1))
+    # A single token keeps a share for itself, several look at the map alone.
+    assert (total < 1).all() if tokens == 1 else torch.allclose(total, torch.ones(()))
+    assert torch.equal(pool(x)[0], pooled)
+
+
+def test_attention_follows_the_map():
+    pool = AttentionPooling(8).eval()
+    x = torch.rand(1, 8, 5, 6)
+    _, attention = pool(x, return_attention=True)
+    _, shifted = pool(x.roll((1, 2), dims=(2, 3)), return_attention=True)
+    assert attention.std() > 0
+    torch.testing.assert_close(shifted, attention.roll((1, 2), dims=(-2, -1)))
+
+
+def test_uses_the_last_of_several_maps():
+    pool = AttentionPooling(8).eval()
+    first, last = torch.rand(2, 1, 8, 4, 4)
+    assert torch.equal(pool((first, last))[0], pool(last)[0])
+    assert not torch.equal(pool((last, first))[0], pool(last)[0])
+
+
+@pytest.mark.parametrize('tokens', [1, 3])
+def test_every_parameter_gets_a_gradient(tokens):
+    pool = AttentionPooling(8, num_tokens=tokens)
+    pool(torch.rand(2, 8, 3, 3))[0].square().sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in pool.attn.v.parameters())
+    assert not [n for n, p in pool.named_parameters() if p.grad is None]
+
+
+def test_per_token_head_scores_each_token_with_its_own_row():
+    head = PerTokenLinearHead(num_classes=3, in_channels=8)
+    tokens = torch.rand(2, 3, 8)
+    scores = head((tokens,))
+    expected = torch.stack(
+        [tokens[:, k] @ head.weight[k] + head.bias[k] for k in range(3)], dim=1
+    )
+    torch.testing.assert_close(scores, expected)
+    with pytest.raises(
+        ValueError, match=r'got tokens of shape \(2, 8\): give \(B, 3, 8'
+    ):
+        head((tokens[:, 0],))
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match='in_channels=10 cannot be split among'):
+        AttentionPooling(10, num_heads=4)
+    with pytest.raises(ValueError, match=r'shape \(1, 4, 2, 2\): give a map \(B, 8'):
+        AttentionPooling(8)(torch.rand(1, 4, 2, 2))

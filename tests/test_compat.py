@@ -1,0 +1,66 @@
+"""What `import mmpatchconvnet` mends, and what it leaves alone."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
+
+from mmpatchconvnet import compat
+
+
+def test_installing_twice_changes_nothing():
+    finders, scopes = list(sys.meta_path), dict(MODULE2PACKAGE)
+    compat.install()
+    assert sys.meta_path == finders
+    assert scopes == MODULE2PACKAGE
+
+
+def test_finder_answers_for_the_compiled_ops_alone():
+    finder = compat.OpsFinder()
+    assert finder.find_spec('mmcv._ext') is not None
+    assert finder.find_spec('mmcv._extra') is None
+    order = [getattr(f, '__name__', type(f).__name__) for f in sys.meta_path]
+    assert order.index('OpsFinder') > order.index('PathFinder')
+
+
+def test_compiled_ops_come_first(monkeypatch, tmp_path):
+    """A real `mmcv._ext` is found before the stand-in."""
+    import mmcv
+
+    assert not compat.ops_are_compiled()
+    (tmp_path / '_ext.py').write_text('')
+    monkeypatch.setattr(mmcv, '__path__', [*mmcv.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, 'mmcv._ext', raising=False)
+    assert compat.ops_are_compiled()
+
+
+def test_stand_in_announces_itself_once():
+    code = (
+        'import mmpatchconvnet, importlib\n'
+        'import mmcv.ops, mmdet.models\n'
+        'importlib.import_module("mmcv._ext")'
+    )
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    said = (done.stdout + done.stderr).count('mmcv has no compiled ops')
+    assert said == 1
+
+
+@pytest.mark.parametrize(
+    'base',
+    [
+        'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
+        'mmseg::_base_/models/upernet_r50.py',
+        'mmpretrain::_base_/models/resnet50.py',
+        'mmpatchconvnet::_base_/models/upernet_patchconvnet-tiny.py',
+    ],
+)
+def test_config_scopes(tmp_path: Path, base: str):
+    child = tmp_path / 'child.py'
+    child.write_text(f'_base_ = {base!r}\n')
+    assert 'backbone' in Config.fromfile(child).model
