@@ -27,5 +27,8 @@ HOOKS = Registry(
     'hook',
     parent=MMENGINE_HOOKS,
     scope='mmpatchconvnet',
-    locations=['mmpatchconvnet.engine.hooks'],
+    locations=[
+        'mmpatchconvnet.engine.picture_hooks',
+        'mmpatchconvnet.engine.progress_bar',
+    ],
 )

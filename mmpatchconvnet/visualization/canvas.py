@@ -1,0 +1,111 @@
+"""A page to lay pictures and text on.
+
+Pictures are placed by the pixel with numpy, and all text is set by matplotlib on one
+figure of the same size: sharp letters in any language its font knows, and no resampling
+of what lies underneath.
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
+
+from mmpatchconvnet.engine.atomic_files import write_whole
+
+Array = np.ndarray
+Color = tuple[float, float, float]
+
+INK: Color = (0.13, 0.14, 0.16)
+GREY: Color = (0.42, 0.44, 0.48)
+DPI = 100
+
+
+@dataclass(frozen=True)
+class Text:
+    """One line of text; `x` and `y` are its left end and its middle, in pixels."""
+
+    x: float
+    y: float
+    text: str
+    size: float = 13
+    color: Color = INK
+    bold: bool = False
+    background: Color | None = None
+
+
+@dataclass
+class Page:
+    """A white page of `width` x `height` pixels, y pointing down."""
+
+    width: int
+    height: int
+    texts: list[Text] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.pixels = np.full((self.height, self.width, 3), 255, np.uint8)
+
+    def paste(self, image: Array, x: int, y: int) -> None:
+        """Put an image (h, w, 3) with its upper left corner at (x, y)."""
+        height, width = image.shape[:2]
+        self.pixels[y : y + height, x : x + width] = image
+
+    def render(self) -> Array:
+        """The page with its text, (height, width, 3) uint8 RGB."""
+        # A hundredth of a pixel more, lest rounding takes the last one away.
+        size = ((self.width + 0.01) / DPI, (self.height + 0.01) / DPI)
+        figure = Figure(figsize=size, dpi=DPI)
+        figure.figimage(self.pixels)
+        for text in self.texts:
+            figure.text(
+                text.x / self.width,
+                1 - text.y / self.height,
+                text.text,
+                fontsize=text.size * 72 / DPI,
+                color=text.color,
+                fontweight='bold' if text.bold else 'normal',
+                verticalalignment='center_baseline',
+                parse_math=False,
+                bbox=text.background
+                and dict(facecolor=text.background, edgecolor='none', pad=1.2),
+            )
+        return render(figure)
+
+
+def render(figure: Figure) -> Array:
+    """The pixels of a figure, (H, W, 3) uint8 RGB."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def text_width(text: str, size: float) -> float:
+    """Width in pixels of a line set at `size` pixels."""
+    if not text.strip():
+        return 0
+    no_formula = text.replace('$', r'\$')
+    return TextPath((0, 0), no_formula, size=size).get_extents().width
+
+
+def shorten(text: str, width: float, size: float) -> str:
+    """The text, or as much of it as fits into `width` pixels, ending in an ellipsis."""
+    if text_width(text, size) <= width:
+        return text
+    while text and text_width(text + '…', size) > width:
+        text = text[:-1].rstrip()
+    return text + '…'
+
+
+def save_image(path: str | os.PathLike, array: Array) -> None:
+    """Write an RGB picture (H, W, 3) uint8, whole or not at all."""
+    path = Path(path)
+    if path.suffix.lower() not in ('.png', '.jpg', '.jpeg', '.webp'):
+        raise ValueError(
+            f"cannot write a picture as '{path.name}': use .png, .jpg or .webp"
+        )
+    _, data = cv2.imencode(path.suffix, cv2.cvtColor(array, cv2.COLOR_RGB2BGR))
+    write_whole(path, data.tobytes())

@@ -1,0 +1,245 @@
+"""Paints what a data sample says over its picture: instances, boxes or label maps.
+
+Samples are read by attribute, so that those of mmdet and mmseg are both understood
+without importing either.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import matplotlib
+import numpy as np
+from mmengine.structures import BaseDataElement
+
+from mmpatchconvnet.visualization.canvas import (
+    GREY,
+    INK,
+    Array,
+    Color,
+    Text,
+    text_width,
+)
+
+IGNORED = 255
+OPACITY = 0.45
+# More names than this hide the objects they name.
+MAX_LABELS = 25
+
+
+@dataclass(frozen=True)
+class Style:
+    """How classes are named and coloured; `colors` is (C, 3) uint8.
+
+    With `by_instance` every object gets a colour of its own instead, and no name.
+    """
+
+    classes: Sequence[str]
+    colors: Array
+    score_threshold: float
+    by_instance: bool
+
+
+@dataclass
+class Panel:
+    """A painted picture (h, w, 3), the names on it, and the lines beneath it.
+
+    `shown` are the classes to be seen, for the legend, with `IGNORED` if any pixel is.
+    """
+
+    image: Array
+    caption: list[tuple[str, Color]] = field(default_factory=list)
+    labels: list[Text] = field(default_factory=list)
+    shown: set[int] = field(default_factory=set)
+
+
+def fit(image: Array, box: int) -> Array:
+    """The picture (H, W, 3), scaled so that its longer side is `box` pixels."""
+    scale = box / max(image.shape[:2])
+    height, width = (max(1, round(scale * side)) for side in image.shape[:2])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return cv2.resize(image, (width, height), interpolation=how)
+
+
+def draw_panel(
+    image: Array, box: int, sample: BaseDataElement, side: str, style: Style
+) -> Panel | None:
+    """The picture with what `side` ('gt' or 'pred') of a sample holds painted over it.
+
+    None where the sample does not hold that side.
+    """
+    picture = fit(image, box)
+    instances = sample.get(f'{side}_instances')
+    if instances is not None and 'labels' in instances:
+        instances = _keep_certain(instances, style.score_threshold)
+        return _draw_instances(picture, image.shape, instances, style)
+    if f'{side}_sem_seg' in sample:
+        labels = _label_map(sample, side)
+        panel = _draw_label_map(picture, labels, style)
+        if side == 'pred' and 'gt_sem_seg' in sample:
+            panel.caption = _agreement(labels, _label_map(sample, 'gt'))
+        return panel
+    return None
+
+
+def to_array(value: Any) -> Array:
+    """A tensor, box object, mask object or array of any host as a numpy array."""
+    if hasattr(value, 'to_ndarray'):  # BitmapMasks, PolygonMasks
+        return value.to_ndarray()
+    value = getattr(value, 'tensor', value)  # HorizontalBoxes
+    return value.detach().cpu().numpy() if hasattr(value, 'detach') else value
+
+
+def instance_colors(count: int) -> Array:
+    """`count` vivid colours, (count, 3) uint8; neighbours differ most."""
+    steps = np.arange(count)
+    hue, value = (0.61803 * steps) % 1, 1 - 0.25 * (steps % 2)
+    hsv = np.stack([hue, np.full(count, 0.85), value], axis=-1)
+    return np.round(255 * matplotlib.colors.hsv_to_rgb(hsv)).astype(np.uint8)
+
+
+def check_labels(labels: Array, classes: Sequence[str]) -> None:
+    """Refuse labels (N,) that have no name."""
+    strange = labels[(labels < 0) | (labels >= len(classes))]
+    if strange.size:
+        raise ValueError(
+            f'a sample holds class {strange[0]}, but {len(classes)} classes are named '
+            f'(0 to {len(classes) - 1}): give draw_sheet the classes of the data set'
+        )
+
+
+# ------------------------------------------------------------------------ instances
+
+
+def _keep_certain(instances: Any, score_threshold: float) -> Any:
+    if 'scores' not in instances:
+        return instances
+    return instances[instances.scores >= score_threshold]
+
+
+def _draw_instances(
+    picture: Array, shape: Sequence[int], instances: Any, style: Style
+) -> Panel:
+    """Objects given in pixels of an image of `shape`, painted over its picture."""
+    labels = to_array(instances.labels)
+    check_labels(labels, style.classes)
+    count = len(labels)
+    colors = instance_colors(count) if style.by_instance else style.colors[labels]
+    if 'masks' in instances:
+        masks = [_fit_mask(mask, picture) for mask in to_array(instances.masks)]
+        spots = [_innermost(mask) for mask in masks]
+        painted = _paint_masks(picture, masks, colors)
+    else:
+        scale = picture.shape[1] / shape[1]
+        boxes = np.round(scale * to_array(instances.bboxes)).astype(int)
+        spots = [((left + right) // 2, top) for left, top, right, _ in boxes.tolist()]
+        painted = _paint_boxes(picture, boxes, colors)
+    caption = f'{count} object' + ('' if count == 1 else 's')
+    panel = Panel(painted, [(caption, GREY)], shown=set(labels.tolist()))
+    if not style.by_instance and count <= MAX_LABELS:
+        names = _names(labels, instances, style.classes)
+        panel.labels = [
+            _name_tag(name, spot, color, picture.shape[1])
+            for name, spot, color in zip(names, spots, colors, strict=True)
+        ]
+    return panel
+
+
+def _names(labels: Array, instances: Any, classes: Sequence[str]) -> list[str]:
+    names = [classes[label] for label in labels]
+    if 'scores' not in instances:
+        return names
+    scores = to_array(instances.scores)
+    return [f'{name} {score:.2f}' for name, score in zip(names, scores, strict=True)]
+
+
+def _name_tag(name: str, spot: tuple[int, int], color: Array, width: int) -> Text:
+    """A name set on a spot (x, y), within the picture, legible on its colour."""
+    red, green, blue = (float(channel) / 255 for channel in color)
+    bright = 0.3 * red + 0.59 * green + 0.11 * blue > 0.58
+    room = text_width(name, 10)
+    return Text(
+        x=max(3, min(spot[0] - room / 2, width - room - 3)),
+        y=max(9, spot[1]),
+        text=name,
+        size=10,
+        color=INK if bright else (1, 1, 1),
+        background=(red, green, blue),
+    )
+
+
+def _innermost(mask: Array) -> tuple[int, int]:
+    """The pixel (x, y) of a mask that lies farthest from its outline."""
+    distance = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)
+    y, x = np.unravel_index(distance.argmax(), distance.shape)
+    return int(x) - 1, int(y) - 1
+
+
+def _fit_mask(mask: Array, picture: Array) -> Array:
+    """A mask (H, W) at the size of the picture, uint8 of 0 and 1, smooth in outline."""
+    height, width = picture.shape[:2]
+    soft = cv2.resize(mask.astype(np.float32), (width, height))
+    return (soft > 0.5).astype(np.uint8)
+
+
+def _paint_masks(picture: Array, masks: Sequence[Array], colors: Array) -> Array:
+    painted = picture.copy()
+    # Large ones first, so that no object hides a smaller one.
+    order = sorted(range(len(masks)), key=lambda index: -int(masks[index].sum()))
+    for index in order:
+        inside = masks[index].astype(bool)
+        painted[inside] = _blend(picture[inside], colors[index])
+    thickness = 2 if len(masks) <= MAX_LABELS else 1
+    for index in order:
+        outlines, _ = cv2.findContours(
+            masks[index], cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+        )
+        color = colors[index].tolist()
+        cv2.drawContours(painted, outlines, -1, color, thickness, cv2.LINE_AA)
+    return painted
+
+
+def _paint_boxes(picture: Array, boxes: Array, colors: Array) -> Array:
+    painted = picture.copy()
+    for (left, top, right, bottom), color in zip(boxes.tolist(), colors, strict=True):
+        corners = (left, top), (right, bottom)
+        cv2.rectangle(painted, *corners, color.tolist(), 2, cv2.LINE_AA)
+    return painted
+
+
+# ----------------------------------------------------------------------- label maps
+
+
+def _label_map(sample: BaseDataElement, side: str) -> Array:
+    """The label map (H, W) of one side."""
+    return to_array(sample.get(f'{side}_sem_seg').data).squeeze(0)
+
+
+def _draw_label_map(picture: Array, labels: Array, style: Style) -> Panel:
+    height, width = picture.shape[:2]
+    labels = cv2.resize(
+        labels.astype(np.int32), (width, height), interpolation=cv2.INTER_NEAREST
+    )
+    known = labels != IGNORED
+    check_labels(labels[known], style.classes)
+    painted = picture.copy()
+    painted[known] = _blend(picture[known], style.colors[labels[known]])
+    border = np.zeros_like(known)
+    border[1:] |= labels[1:] != labels[:-1]
+    border[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    painted[border & known] = 255
+    return Panel(painted, shown=set(np.unique(labels).tolist()))
+
+
+def _agreement(predicted: Array, truth: Array) -> list[tuple[str, Color]]:
+    """How many of the labelled pixels are right, as a caption."""
+    known = truth != IGNORED
+    if predicted.shape != truth.shape or not known.any():
+        return []
+    share = (predicted == truth)[known].mean()
+    return [(f'{share:.0%} of the labelled pixels are right', GREY)]
+
+
+def _blend(picture: Array, color: Array) -> Array:
+    return np.round((1 - OPACITY) * picture + OPACITY * color).astype(np.uint8)
