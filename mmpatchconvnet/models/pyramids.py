@@ -30,10 +30,11 @@ class Pyramid(BaseModule):
         in_channels: Width C of the column.
         out_channels: Width of every level; None keeps C.
         scales: Size of each level relative to the taps, out of 4, 2, 1 and 0.5.
-        norm_cfg: Norm between and behind the convolutions, where there are any.
+        norm_cfg: Norm between and behind convolutions, those of the stem's maps too.
         stem_channels: Widths of the stem's maps that come before the taps, finest
-            first; each is projected by a 1x1 convolution and added to its level. This
-            gives small objects the detail that a stride-16 column has lost.
+            first; each is projected by a 1x1 convolution with norm (the stem has none,
+            its maps are faint) and added to its level. This gives small objects the
+            detail that a stride-16 column has lost.
         stem_scales: The levels they belong to; None stands for the first ones of
             `scales`, so `stem_channels=(C / 4, C / 2)` are strides 4 and 8 of 16.
         init_cfg: Initialization of mmengine.
@@ -76,7 +77,11 @@ class Pyramid(BaseModule):
         self.stem_scales = tuple(stem_scales)
         self.levels = nn.ModuleList(self.build_level(s, norm_cfg) for s in scales)
         self.stem_projections = nn.ModuleList(
-            nn.Conv2d(width, self.out_channels, 1) for width in stem_channels
+            nn.Sequential(
+                nn.Conv2d(width, self.out_channels, 1, bias=False),
+                build_norm_layer(norm_cfg, self.out_channels)[1],
+            )
+            for width in stem_channels
         )
 
     def build_level(self, scale: float, norm_cfg: dict) -> nn.Module:
@@ -242,9 +247,8 @@ class SimplePyramid(Pyramid):
 class ResizePyramid(Pyramid):
     """Bilinear resize or max-pool of each tap, without parameters: the baseline.
 
-    Arguments: see `Pyramid`. There is nothing to normalize, so `norm_cfg` only lets the
-    three pyramids take each other's place; `out_channels` cannot differ from
-    `in_channels`. Stem maps, where wanted, still have their 1x1 convolution.
+    Arguments: see `Pyramid`; `out_channels` cannot differ from `in_channels`. Stem maps,
+    where wanted, still have their 1x1 convolution and norm.
 
     Example:
         >>> import torch
