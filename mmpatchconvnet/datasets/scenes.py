@@ -2,9 +2,9 @@
 
 A scene shows two to five patterned things (striped balls, sprinkled donuts, veined
 leaves, dotted sails, nested stars, checked tiles) that partly hide each other on a
-textured ground. Colour, size, place and rotation are free: silhouette and kind of
-pattern make the class. `scene_files.py` writes them for detectors, segmentors and
-classifiers.
+textured ground. Silhouette and kind of pattern make the class, and each prefers the hue
+of its colour in `PALETTE`; the second colour, size, place and rotation are free.
+`scene_files.py` writes them for detectors, segmentors and classifiers.
 
 A silhouette is a signed distance (https://iquilezles.org/articles/distfunctions2d): one
 formula gives the exact mask (below zero), the smooth edge, the rim and the shadow.
@@ -189,7 +189,7 @@ def _pixel_grid(size: int) -> Array:
 
 
 def _random_thing(rng: Generator, size: int) -> _Thing:
-    radius = rng.uniform(12, 28) * size / 128
+    radius = rng.uniform(17, 32) * size / 128
     return _Thing(
         label=int(rng.integers(len(CLASSES))),
         center=rng.uniform(1.28 * radius, size - 1.28 * radius, 2),
@@ -238,13 +238,13 @@ def _paint_ground(rng: Generator, size: int) -> Array:
 
 
 def _paint_surface(thing: _Thing, grid: Array, rng: Generator) -> Array:
-    """The pattern in a rich dark and a light colour, (H, W, 3): it always shows."""
-    hue = rng.random()
-    dark = _color(hue, rng.uniform(0.6, 0.9), rng.uniform(0.45, 0.8))
+    """The pattern in a dark colour near the class's own and a light one: (H, W, 3)."""
+    kind = np.array(PALETTE[thing.label]) / 255
+    hue = colorsys.rgb_to_hsv(*kind)[0] + rng.normal(0, 0.03)
+    dark = _color(hue, rng.uniform(0.65, 0.95), rng.uniform(0.5, 0.9))
     light = _color(hue + rng.uniform(0.1, 0.6), rng.uniform(0.1, 0.5), 1.0)
-    colors = (dark, light) if rng.random() < 0.5 else (light, dark)
     _, pattern = _KINDS[CLASSES[thing.label]]
-    return _blend(*colors, pattern(*thing.frame(grid), rng))
+    return _blend(dark, light, pattern(*thing.frame(grid), rng))
 
 
 def _paint_thing(image: Array, thing: _Thing, lamp: Array, rng: Generator) -> None:
