@@ -1,6 +1,6 @@
 """Small pictures with label maps in the layout of ADE20K, not resized for testing.
 
-`images/{training,validation}` and `annotations/{training,validation}` below `data_root`;
+`images/` and `annotations/`, each with `training/` and `validation/`, below `data_root`;
 in the maps 0 is not labelled and classes start at 1.
 """
 
@@ -12,11 +12,15 @@ _base_.train_dataloader.dataset.pipeline[2] = dict(
     type='RandomResize', scale=crop_size, ratio_range=(0.75, 1.5), keep_ratio=True
 )
 _base_.train_dataloader.dataset.pipeline[3].crop_size = crop_size
+_base_.train_dataloader.dataset.pipeline.pop(5)  # colours carry meaning here
 for loader in (_base_.val_dataloader, _base_.test_dataloader):
     loader.dataset.pipeline[1] = dict(type='Resize', scale_factor=1.0)
 
 dataset = dict(
-    type='BaseSegDataset', data_root=data_root, img_suffix='.png', reduce_zero_label=True
+    type='BaseSegDataset',
+    data_root=data_root,
+    img_suffix='.png',
+    reduce_zero_label=True,
 )
 train_dataloader = dict(batch_size=8, num_workers=2, dataset=dataset)
 val_dataloader = dict(num_workers=2, dataset=dataset)

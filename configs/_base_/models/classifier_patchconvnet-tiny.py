@@ -7,7 +7,7 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type='mmpatchconvnet.PatchConvNet',
-        arch=dict(embed_dims=width, depth=12, layer_scale_init_value=1e-1),
+        arch=dict(embed_dims=width, depth=12, layer_scale_init_value=1.0),
     ),
     neck=dict(
         _delete_=True,

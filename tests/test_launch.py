@@ -1,0 +1,215 @@
+"""From a config and a command line to a run: options, checks, whole files."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmpatchconvnet.datasets import write_scenes
+from mmpatchconvnet.engine.atomic_files import AtomicBackend, write_whole
+from mmpatchconvnet.engine.config_checks import (
+    ConfigError,
+    check_config,
+    check_features,
+)
+from mmpatchconvnet.engine.launch import load_config, use_amp
+from mmpatchconvnet.registry import MODELS
+
+ROOT = Path(__file__).parent.parent
+DEMO = ROOT / 'configs' / 'demo'
+LAYOUTS = {
+    'classifier_patchconvnet-tiny_scenes.py': 'classes',
+    'upernet_patchconvnet-tiny_scenes.py': 'ade',
+    'mask-rcnn_patchconvnet-tiny_scenes.py': 'coco',
+}
+
+
+@pytest.fixture(scope='session')
+def scenes(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('data') / 'scenes'
+    return write_scenes(folder, num_train=16, num_val=6)
+
+
+def strings(node: object) -> list[str]:
+    if isinstance(node, dict):
+        return [s for value in node.values() for s in strings(value)]
+    if isinstance(node, (list, tuple)):
+        return [s for value in node for s in strings(value)]
+    return [node] if isinstance(node, str) else []
+
+
+@pytest.mark.parametrize('name', LAYOUTS)
+def test_data_root_reaches_every_path(name, scenes):
+    root = str(scenes / LAYOUTS[name])
+    cfg = load_config(str(DEMO / name), data_root=root)
+    old = Config.fromfile(DEMO / name).data_root
+    assert not [s for s in strings(cfg.to_dict()) if s.startswith(old)]
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.data_root == root
+    check_config(cfg)
+
+
+def test_command_line_lies_over_the_config():
+    path = str(DEMO / 'classifier_patchconvnet-tiny_scenes.py')
+    cfg = load_config(path, seed=7, options={'train_dataloader.batch_size': 3})
+    assert cfg.randomness.seed == 7
+    assert cfg.train_dataloader.batch_size == 3
+    assert cfg.work_dir == 'work_dirs/classifier_patchconvnet-tiny_scenes'
+    assert load_config(path, work_dir='elsewhere').work_dir == 'elsewhere'
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({}, r"data_root='data/class_folders/' of train_dataloader is no folder: give"),
+        (
+            {'train_dataloader.dataset.data_prefix': 'nowhere'},
+            r"nowhere', which train_dataloader reads, does not exist",
+        ),
+        (
+            {'model.head.num_classes': 5},
+            r'head.num_classes=5 but train_dataloader has 6 classes \(ball, donut',
+        ),
+        (
+            {'val_dataloader.dataset.metainfo.classes': ('ball', 'leaf')},
+            r'=6 but val_dataloader has 2 classes \(ball, leaf\): set it to 2',
+        ),
+    ],
+)
+def test_faults_of_a_config_are_named(changes, message, scenes):
+    path = str(DEMO / 'classifier_patchconvnet-tiny_scenes.py')
+    root = str(scenes / 'classes') if changes else None
+    cfg = load_config(path, data_root=root, options=changes)
+    with pytest.raises(ConfigError, match=message):
+        check_config(cfg)
+
+
+def test_classes_come_from_the_data_set_where_the_config_is_silent(tmp_path):
+    import mmdet.datasets  # noqa: F401 (fills the registry)
+
+    leaf = ROOT / 'configs/mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py'
+    for part in ('annotations', 'train2017', 'val2017'):
+        (tmp_path / part).mkdir()
+    for split in ('train', 'val'):
+        (tmp_path / 'annotations' / f'instances_{split}2017.json').write_text('{}')
+    check_config(load_config(str(leaf), data_root=str(tmp_path)))
+    wrong = {'model.roi_head.mask_head.num_classes': 3}
+    cfg = load_config(str(leaf), data_root=str(tmp_path), options=wrong)
+    with pytest.raises(ConfigError, match=r'mask_head.num_classes=3 but .* 80 classes'):
+        check_config(cfg)
+
+
+def test_a_pyramid_with_too_few_maps_says_so_before_training():
+    import mmseg.models  # noqa: F401 (fills the registry)
+
+    init_default_scope('mmseg')
+    cfg = Config.fromfile(DEMO / 'upernet_patchconvnet-tiny_scenes.py')
+    cfg.model.backbone.out_indices = (3, 11)
+    model = MODELS.build(cfg.model)
+    with pytest.raises(ValueError, match='DeconvPyramid got 4 maps but needs 6'):
+        check_features(model)
+    assert model.training
+
+
+def test_wrong_files_and_options_are_named():
+    with pytest.raises(ConfigError, match=r'nowhere\.py is no file'):
+        load_config('nowhere.py')
+    runtime = ROOT / 'configs' / '_base_' / 'short_run.py'
+    with pytest.raises(ConfigError, match='--data-root here has nothing to replace'):
+        load_config(str(runtime), data_root='here')
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match='--amp needs a GPU'):
+            use_amp(load_config(str(runtime)))
+
+
+def test_files_appear_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / 'folder' / 'checkpoint.pth'
+    AtomicBackend().put(b'first', str(path))
+    assert path.read_bytes() == b'first'
+
+    def full_disk(*_):
+        raise OSError('no space left')
+
+    monkeypatch.setattr(os, 'replace', full_disk)
+    with pytest.raises(OSError, match='no space'):
+        write_whole(path, b'second')
+    assert path.read_bytes() == b'first'
+    assert list(path.parent.iterdir()) == [path]
+
+
+def run(*command: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, '-W', 'ignore', *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | dict(OMP_WAIT_POLICY='PASSIVE'),
+    )
+
+
+def test_train_ends_with_one_line_on_a_fault():
+    done = run('tools/train.py', str(DEMO / 'mask-rcnn_patchconvnet-tiny_nuclei.py'))
+    assert done.returncode == 1
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .startswith(
+            "error: data_root='data/coco_small/' of train_dataloader is no folder"
+        )
+    )
+    assert 'Traceback' not in done.stderr
+
+
+SHORT = ('train_cfg.max_iters=2', 'train_cfg.val_interval=2')
+OPTIONS = (
+    *SHORT,
+    'default_hooks.checkpoint.interval=2',
+    'train_dataloader.batch_size=2',
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', LAYOUTS)
+def test_train_resume_and_test(name, scenes, tmp_path):
+    data = ['--data-root', str(scenes / LAYOUTS[name]), '--work-dir', str(tmp_path)]
+    train = run('tools/train.py', str(DEMO / name), *data, '--cfg-options', *OPTIONS)
+    assert train.returncode == 0, train.stderr[-2000:]
+    for file in ('iter_2.pth', 'predictions.png', 'curves.png', 'last_checkpoint'):
+        assert (tmp_path / file).stat().st_size > 0
+
+    longer = [o.replace('=2', '=3') for o in OPTIONS[:3]]
+    resumed = run(
+        *('tools/train.py', str(DEMO / name), *data, '--resume'),
+        *('--cfg-options', *longer, OPTIONS[3]),
+    )
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    assert (tmp_path / 'iter_3.pth').is_file()
+
+    tested = run('tools/test.py', str(DEMO / name), str(tmp_path / 'iter_3.pth'), *data)
+    assert tested.returncode == 0, tested.stderr[-2000:]
+    assert 'Iter(test) [' in tested.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', LAYOUTS)
+def test_the_hosts_own_train_script(name, scenes, tmp_path):
+    cfg = load_config(str(DEMO / name), data_root=str(scenes / LAYOUTS[name]))
+    host = __import__(cfg.default_scope)
+    script = Path(host.__file__).parent / '.mim' / 'tools' / 'train.py'
+    options = [
+        f'{loader}.dataset.data_root={cfg.data_root}'
+        for loader in ('train_dataloader', 'val_dataloader')
+    ]
+    if 'ann_file' in cfg.val_evaluator:
+        options.append(f'val_evaluator.ann_file={cfg.val_evaluator.ann_file}')
+    done = run(
+        *(str(script), str(DEMO / name), '--work-dir', str(tmp_path)),
+        *('--cfg-options', *OPTIONS, *options),
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / 'iter_2.pth').is_file()
