@@ -35,6 +35,10 @@ class Task(NamedTuple):
     scale: float  # of the logged score, to bring it to 0..1
     target: float
 
+    @property
+    def folder(self) -> str:
+        return Path(self.config).stem
+
 
 class Result(NamedTuple):
     """What one training gave."""
@@ -90,14 +94,14 @@ def run_demo(work_dir: str | Path, console: Console) -> list[Result]:
     scenes = write_scenes(work_dir / 'scenes', num_train=1000, num_val=100)
     results = []
     for task in TASKS:
-        results.append(train(task, scenes, work_dir / task.name, console))
+        results.append(train(task, scenes, work_dir / task.folder, console))
     write_report(
         work_dir / 'report.html',
         'What mmpatchconvnet learned in a few minutes',
         'One column of 12 blocks, 128 wide, trained from random weights on generated '
         'scenes with two CPU cores. Everything below was held out from training.',
         results_table(results),
-        [section(result, work_dir / result.task.name) for result in results],
+        [section(result, work_dir / result.task.folder) for result in results],
     )
     return results
 

@@ -25,7 +25,7 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type='mmpatchconvnet.ProgressBarHook'),
-    dict(type='mmpatchconvnet.PredictionSheetHook'),
+    dict(type='mmpatchconvnet.PredictionSheetHook', num_images=6),
     dict(type='mmpatchconvnet.LossCurveHook'),
 ]
 log_processor = dict(type='LogProcessor', window_size=20, by_epoch=False)

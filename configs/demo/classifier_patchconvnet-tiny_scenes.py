@@ -1,4 +1,4 @@
-"""Classifies the things of the generated scenes: six classes, 400 steps."""
+"""Classifies the things of the generated scenes: six classes, 600 steps."""
 
 _base_ = [
     '../_base_/models/classifier_patchconvnet-tiny.py',
@@ -6,6 +6,12 @@ _base_ = [
     '../_base_/short_run.py',
 ]
 default_scope = 'mmpretrain'
+
+max_iters = 600
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+_base_.param_scheduler[1].end = max_iters
+default_hooks = dict(checkpoint=dict(interval=max_iters))
+_base_.custom_hooks[1].num_images = 24
 
 classes = ('ball', 'donut', 'leaf', 'sail', 'star', 'tile')
 model = dict(head=dict(num_classes=len(classes)))

@@ -26,6 +26,6 @@ palette = [
 ]
 metainfo = dict(classes=classes, palette=palette)
 _base_.train_dataloader.dataset.pipeline[1].poly2mask = True
-train_dataloader = dict(batch_size=8, dataset=dict(metainfo=metainfo))
+train_dataloader = dict(dataset=dict(metainfo=metainfo))
 val_dataloader = dict(dataset=dict(metainfo=metainfo))
 test_dataloader = val_dataloader

@@ -7,6 +7,8 @@ _base_ = [
 ]
 default_scope = 'mmseg'
 
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
+
 classes = ('background', 'ball', 'donut', 'leaf', 'sail', 'star', 'tile')
 model = dict(
     decode_head=dict(num_classes=len(classes)),

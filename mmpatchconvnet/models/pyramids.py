@@ -247,8 +247,8 @@ class SimplePyramid(Pyramid):
 class ResizePyramid(Pyramid):
     """Bilinear resize or max-pool of each tap, without parameters: the baseline.
 
-    Arguments: see `Pyramid`; `out_channels` cannot differ from `in_channels`. Stem maps,
-    where wanted, still have their 1x1 convolution and norm.
+    Arguments: see `Pyramid`; `out_channels` cannot differ from `in_channels`. The
+    stem's maps, where wanted, still have their 1x1 convolution and norm.
 
     Example:
         >>> import torch

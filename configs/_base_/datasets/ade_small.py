@@ -1,7 +1,7 @@
 """Small pictures with label maps in the layout of ADE20K, not resized for testing.
 
-`images/` and `annotations/`, each with `training/` and `validation/`, below `data_root`;
-in the maps 0 is not labelled and classes start at 1.
+`images/` and `annotations/`, each with `training/` and `validation/`, lie below
+`data_root`; in the maps 0 is not labelled and classes start at 1.
 """
 
 _base_ = 'mmseg::_base_/datasets/ade20k.py'
