@@ -19,8 +19,6 @@ model = dict(
         in_channels=width,
         stem_channels=(width // 4, width // 2),
     ),
-    decode_head=dict(
-        in_channels=[width] * 4, channels=head_width, norm_cfg=norm_cfg
-    ),
+    decode_head=dict(in_channels=[width] * 4, channels=head_width, norm_cfg=norm_cfg),
     auxiliary_head=dict(in_channels=width, channels=head_width, norm_cfg=norm_cfg),
 )
