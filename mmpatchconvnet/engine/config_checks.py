@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS
 from torch import nn
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -82,8 +82,8 @@ def classes_of(dataset: dict, scope: str | None) -> tuple[str, ...] | None:
     """The classes a data set is configured with, or those of its own class."""
     given = (dataset.get('metainfo') or {}).get('classes') or dataset.get('classes')
     if given is None:
-        with DefaultScope.overwrite_default_scope(dataset.get('_scope_', scope)):
-            dataset_class = DATASETS.get(dataset['type'])
+        with DATASETS.switch_scope_and_registry(dataset.get('_scope_', scope)) as host:
+            dataset_class = host.get(dataset['type'])
         given = getattr(dataset_class, 'METAINFO', {}).get('classes')
     # A string names a file of classes, which the data set reads by itself.
     return None if given is None or isinstance(given, str) else tuple(given)
