@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 
 import mmpatchconvnet
+from mmpatchconvnet import datasets
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(
@@ -134,3 +135,13 @@ def test_our_classes_are_named_with_their_scope(path):
     ours = {name.split('.')[-1] for name in mmpatchconvnet.__all__}
     types = [v for k, v in flat(Config.fromfile(path).to_dict()).items() if 'type' in k]
     assert not ours & {t for t in types if isinstance(t, str)}
+
+
+def test_demo_configs_name_the_classes_of_the_scenes():
+    base = Config.fromfile(ROOT / 'configs/_base_/datasets/scenes_classes.py')
+    assert base.classes == datasets.CLASSES
+    assert tuple(base.palette) == datasets.PALETTE
+    upernet = ROOT / 'configs/demo/upernet_patchconvnet-tiny_scenes.py'
+    metainfo = Config.fromfile(upernet).val_dataloader.dataset.metainfo
+    assert metainfo.classes == datasets.SEGMENTATION_CLASSES
+    assert tuple(metainfo.palette) == datasets.SEGMENTATION_PALETTE

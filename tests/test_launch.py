@@ -10,8 +10,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mmpatchconvnet.atomic_files import AtomicBackend, write_whole
 from mmpatchconvnet.datasets import write_scenes
-from mmpatchconvnet.engine.atomic_files import AtomicBackend, write_whole
 from mmpatchconvnet.engine.config_checks import (
     ConfigError,
     check_config,
@@ -52,6 +52,13 @@ def test_data_root_reaches_every_path(name, scenes):
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         assert loader.dataset.data_root == root
     check_config(cfg)
+
+
+def test_data_root_of_the_data_alone_is_replaced_too():
+    leaf = ROOT / 'configs/patchconvnet/patchconvnet-s60_16xb64_in1k.py'
+    cfg = load_config(str(leaf), data_root='elsewhere')
+    assert cfg.train_dataloader.dataset.data_root == 'elsewhere'
+    assert cfg.val_dataloader.dataset.data_root == 'elsewhere'
 
 
 def test_command_line_lies_over_the_config():

@@ -3,47 +3,18 @@
 python tools/test.py CONFIG work_dirs/NAME/iter_400.pth
 """
 
-import argparse
-
-from mmengine.config import DictAction
-
 from mmpatchconvnet.checkpoints import load_weights
-from mmpatchconvnet.engine.launch import build_runner, load_config
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='a config file of any host')
-    parser.add_argument('checkpoint', help='what tools/train.py has saved')
-    parser.add_argument('--work-dir', help='folder of the log and pictures')
-    parser.add_argument('--data-root', help="takes the place of the config's data_root")
-    parser.add_argument(
-        '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none'
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='settings laid over the config, e.g. test_dataloader.num_workers=0',
-    )
-    return parser.parse_args()
+from mmpatchconvnet.engine.launch import argument_parser, build_runner, load_config
 
 
 def main() -> None:
-    args = parse_args()
+    parser = argument_parser(__doc__)
+    parser.add_argument('checkpoint', help='what tools/train.py has saved')
+    settings = vars(parser.parse_args())
+    checkpoint = settings.pop('checkpoint')
     try:
-        cfg = load_config(
-            args.config,
-            work_dir=args.work_dir,
-            data_root=args.data_root,
-            options=args.cfg_options,
-            launcher=args.launcher,
-        )
-        runner = build_runner(cfg, training=False)
-        load_weights(getattr(runner.model, 'module', runner.model), args.checkpoint)
+        runner = build_runner(load_config(**settings), training=False)
+        load_weights(getattr(runner.model, 'module', runner.model), checkpoint)
     except ValueError as error:
         raise SystemExit(f'error: {error}') from None
     runner.test()

@@ -3,6 +3,7 @@
 _base_ = [
     '../_base_/models/classifier_patchconvnet-tiny.py',
     '../_base_/datasets/class_folders_small.py',
+    '../_base_/datasets/scenes_classes.py',
     '../_base_/short_run.py',
 ]
 default_scope = 'mmpretrain'
@@ -13,11 +14,11 @@ _base_.param_scheduler[1].end = max_iters
 default_hooks = dict(checkpoint=dict(interval=max_iters))
 _base_.custom_hooks[1].num_images = 24
 
-classes = ('ball', 'donut', 'leaf', 'sail', 'star', 'tile')
-model = dict(head=dict(num_classes=len(classes)))
-data_preprocessor = dict(num_classes=len(classes))
+num_classes = len(_base_.classes)
+model = dict(head=dict(num_classes=num_classes))
+data_preprocessor = dict(num_classes=num_classes)
 
-metainfo = dict(classes=classes)
+metainfo = dict(classes=_base_.classes)
 train_dataloader = dict(dataset=dict(metainfo=metainfo))
 val_dataloader = dict(dataset=dict(metainfo=metainfo))
 test_dataloader = val_dataloader

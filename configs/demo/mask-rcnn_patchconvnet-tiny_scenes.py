@@ -3,29 +3,22 @@
 _base_ = [
     '../_base_/models/mask-rcnn_patchconvnet-tiny.py',
     '../_base_/datasets/coco_small.py',
+    '../_base_/datasets/scenes_classes.py',
     '../_base_/short_run.py',
 ]
 default_scope = 'mmdet'
 
-classes = ('ball', 'donut', 'leaf', 'sail', 'star', 'tile')
+num_classes = len(_base_.classes)
 model = dict(
     roi_head=dict(
-        bbox_head=dict(num_classes=len(classes)),
-        mask_head=dict(num_classes=len(classes)),
+        bbox_head=dict(num_classes=num_classes),
+        mask_head=dict(num_classes=num_classes),
     ),
     # After so few steps boxes are loose, and one thing gets several of them.
     test_cfg=dict(rcnn=dict(max_per_img=100, nms=dict(iou_threshold=0.35))),
 )
 
-palette = [
-    (230, 75, 53),
-    (240, 140, 200),
-    (60, 170, 80),
-    (60, 130, 235),
-    (250, 200, 50),
-    (150, 95, 215),
-]
-metainfo = dict(classes=classes, palette=palette)
+metainfo = dict(classes=_base_.classes, palette=_base_.palette)
 _base_.train_dataloader.dataset.pipeline[1].poly2mask = True
 train_dataloader = dict(dataset=dict(metainfo=metainfo))
 val_dataloader = dict(dataset=dict(metainfo=metainfo))

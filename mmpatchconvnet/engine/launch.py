@@ -4,23 +4,47 @@ The config's `default_scope` decides which host builds it, so one train and one 
 script serve mmpretrain, mmdet and mmseg.
 """
 
+import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from mmpatchconvnet.engine.atomic_files import ATOMIC_BACKEND
+from mmpatchconvnet.atomic_files import ATOMIC_BACKEND
 from mmpatchconvnet.engine.config_checks import (
     ConfigError,
     check_config,
     check_features,
+    innermost,
 )
 
 
+def argument_parser(description: str) -> argparse.ArgumentParser:
+    """The arguments that training and testing share."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='a config file of any host')
+    parser.add_argument('--work-dir', help='folder of logs, pictures and checkpoints')
+    parser.add_argument('--data-root', help="takes the place of the config's data_root")
+    parser.add_argument(
+        '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        dest='options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='settings laid over the config, e.g. train_dataloader.batch_size=4',
+    )
+    return parser
+
+
 def load_config(
-    path: str,
+    config: str,
     work_dir: str | None = None,
     data_root: str | None = None,
     options: dict | None = None,
@@ -30,8 +54,8 @@ def load_config(
     """Read a config and lay the command line over it.
 
     Args:
-        path: The config file.
-        work_dir: Where logs and checkpoints go; `work_dirs/<name of the config>` unless
+        config: The config file.
+        work_dir: Where logs and checkpoints go; `work_dirs/<its name>` unless
             it or the config says otherwise.
         data_root: Takes the place of the config's `data_root` wherever a path starts
             with it, that of the evaluator too.
@@ -42,15 +66,15 @@ def load_config(
     Raises:
         ConfigError: There is no such file, or no `data_root` to take the place of.
     """
-    if not Path(path).is_file():
-        raise ConfigError(f'{path} is no file: give a config file.')
-    cfg = Config.fromfile(path)
+    if not Path(config).is_file():
+        raise ConfigError(f'{config} is no file: give a config file.')
+    cfg = Config.fromfile(config)
     if data_root is not None:
         cfg = replace_data_root(cfg, data_root)
     if options:
         cfg.merge_from_dict(options)
     cfg.launcher = launcher
-    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(path).stem}'
+    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config).stem}'
     if seed is not None:
         cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
     hook = cfg.setdefault('default_hooks', {}).setdefault('checkpoint', {})
@@ -60,12 +84,17 @@ def load_config(
 
 
 def replace_data_root(cfg: Config, root: str) -> Config:
-    """The config with another folder wherever its top-level `data_root` stood."""
+    """The config with another folder wherever its `data_root` stood.
+
+    That is the one at its top level, or else that of the training data.
+    """
     old = cfg.get('data_root')
+    for dataset in innermost(cfg.get('train_dataloader', {}).get('dataset', {})):
+        old = old or dataset.get('data_root')
     if not old:
         raise ConfigError(
-            f'--data-root {root} has nothing to replace: the config has no data_root '
-            'at its top level; use --cfg-options instead.'
+            f'--data-root {root} has nothing to replace: neither the config nor its '
+            'training data has a data_root; use --cfg-options instead.'
         )
 
     def replaced(value: Any) -> Any:

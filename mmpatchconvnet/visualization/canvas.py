@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
-from mmpatchconvnet.engine.atomic_files import write_whole
+from mmpatchconvnet.atomic_files import write_whole
 
 Array = np.ndarray
 Color = tuple[float, float, float]

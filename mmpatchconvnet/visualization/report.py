@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmpatchconvnet.engine.atomic_files import write_whole
+from mmpatchconvnet.atomic_files import write_whole
 
 Cell = str | int | float
 
