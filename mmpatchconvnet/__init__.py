@@ -14,7 +14,7 @@ from mmpatchconvnet.version import __version__
 _MODULE_OF = {
     'AttentionPooling': 'mmpatchconvnet.models',
     'DeconvPyramid': 'mmpatchconvnet.models',
-    'LayerDecayOptimWrapperConstructor': 'mmpatchconvnet.engine',
+    'LayerDecayOptimWrapperConstructor': 'mmpatchconvnet.engine.layer_decay',
     'PatchConvNet': 'mmpatchconvnet.models',
     'PerTokenLinearHead': 'mmpatchconvnet.models.per_token_head',
     'ResizePyramid': 'mmpatchconvnet.models',

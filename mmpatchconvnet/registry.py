@@ -21,7 +21,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     scope='mmpatchconvnet',
-    locations=['mmpatchconvnet.engine'],
+    locations=['mmpatchconvnet.engine.layer_decay'],
 )
 HOOKS = Registry(
     'hook',

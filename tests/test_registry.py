@@ -65,7 +65,6 @@ def test_names_of_the_package():
     import mmpatchconvnet
 
     for name in mmpatchconvnet.__all__:
-        if name != 'LayerDecayOptimWrapperConstructor':
-            assert getattr(mmpatchconvnet, name) is not None
+        assert getattr(mmpatchconvnet, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'Patchconvnet'"):
         _ = mmpatchconvnet.Patchconvnet

@@ -1,1 +1,1 @@
-"""What mmengine's runner is given: launch, checks, hooks, whole files."""
+"""What mmengine's runner is given: launch, checks, hooks, layer decay."""

@@ -1,0 +1,80 @@
+"""Layer-wise learning-rate decay for classifiers, detectors and segmentors alike.
+
+The rate of a layer is multiplied by `decay_rate` once for each group above it,
+as in BEiT (https://arxiv.org/abs/2106.08254) and ConvNeXt. Depth comes from the
+backbone's own `get_layer_depth`, the protocol of mmpretrain's backbones, so no
+architecture is named here.
+"""
+
+from mmengine.optim import DefaultOptimWrapperConstructor
+from torch import nn
+
+from mmpatchconvnet.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """mmengine's constructor with two more keys in `paramwise_cfg`.
+
+    - `decay_rate`, in (0, 1]: what the rate is multiplied by from group to group.
+    - `num_groups` (12): over how many groups the blocks are spread. One step for each
+      of 60 blocks would leave the stem with nothing (0.9 ** 61 is 0.0016).
+
+    The stem is group 0, the blocks are groups 1 to `num_groups`, and all that stands
+    outside the backbone, necks and heads, keeps the full rate. For example
+
+        optim_wrapper = dict(
+            constructor='mmpatchconvnet.LayerDecayOptimWrapperConstructor',
+            paramwise_cfg=dict(decay_rate=0.8, norm_decay_mult=0, flat_decay_mult=0))
+
+    Raises:
+        ValueError: A key is out of range, or the model's backbone has no
+            `get_layer_depth`.
+    """
+
+    def _validate_cfg(self) -> None:
+        super()._validate_cfg()
+        self.decay_rate = self.paramwise_cfg.get('decay_rate')
+        self.num_groups = self.paramwise_cfg.get('num_groups', 12)
+        if self.decay_rate is None or not 0 < self.decay_rate <= 1:
+            raise ValueError(
+                f'paramwise_cfg has decay_rate={self.decay_rate}: give one in (0, 1].'
+            )
+        if self.num_groups < 1:
+            raise ValueError(
+                f'paramwise_cfg has num_groups={self.num_groups}: give 1 or more.'
+            )
+
+    def add_params(
+        self,
+        params: list[dict],
+        module: nn.Module,
+        prefix: str = '',
+        is_dcn_module: int | float | None = None,
+    ) -> None:
+        """Collect the parameters of a module, and scale their rates at the very end."""
+        super().add_params(params, module, prefix, is_dcn_module)
+        if prefix:  # mmengine walks the modules one by one; the model comes last
+            return
+        names = {param: name for name, param in module.named_parameters()}
+        for group in params:
+            scale = self.scale(module, names[group['params'][0]])
+            group['lr'] = group.get('lr', self.base_lr) * scale
+
+    def scale(self, model: nn.Module, name: str) -> float:
+        """What the learning rate of a parameter is multiplied by."""
+        if not hasattr(model.backbone, 'get_layer_depth'):
+            raise ValueError(
+                f'{type(model.backbone).__name__} has no get_layer_depth, which layer '
+                'decay needs: take a backbone of mmpatchconvnet or mmpretrain.'
+            )
+        depth, num_layers = model.backbone.get_layer_depth(name, 'backbone.')
+        num_blocks = num_layers - 2
+        num_groups = min(self.num_groups, num_blocks)
+        if depth == 0:
+            group = 0
+        elif depth <= num_blocks:
+            group = 1 + (depth - 1) * num_groups // num_blocks
+        else:
+            group = num_groups + 1
+        return self.decay_rate ** (num_groups + 1 - group)
