@@ -60,5 +60,7 @@ def test_per_token_head_scores_each_token_with_its_own_row():
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match='in_channels=10 cannot be split among'):
         AttentionPooling(10, num_heads=4)
+    with pytest.raises(ValueError, match='num_tokens=0: give 1 or more'):
+        AttentionPooling(8, num_tokens=0)
     with pytest.raises(ValueError, match=r'shape \(1, 4, 2, 2\): give a map \(B, 8'):
         AttentionPooling(8)(torch.rand(1, 4, 2, 2))

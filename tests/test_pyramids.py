@@ -59,7 +59,7 @@ def test_stem_maps_change_their_own_level_only(pyramid):
         True,
     ]
     # In eval mode a new BatchNorm only divides by the root of 1 + its eps.
-    weight = neck.stem_projections[0][0].weight.sum((1, 2, 3)) / (1 + 1e-5) ** 0.5
+    weight = neck.stem_projections[0].conv.weight.sum((1, 2, 3)) / (1 + 1e-5) ** 0.5
     added = after[0] - before[0]
     torch.testing.assert_close(added, weight.view(-1, 1, 1).expand_as(added))
 
@@ -128,10 +128,15 @@ def test_wrong_input_is_named(pyramid):
         ValueError, match=rf'{name} got 4 maps but needs .*6 \(2 of the'
     ):
         pyramid(16, **STEM)(taps(4))
-    with pytest.raises(
-        ValueError, match='16 channels but was built with in_channels=32'
-    ):
+    with pytest.raises(ValueError, match=rf'{name} got 1 tensor but needs'):
+        pyramid(16)(taps(1)[0])
+    with pytest.raises(ValueError, match=rf'{name} cannot make scales=\(2, 2\).*once'):
+        pyramid(16, scales=(2, 2))
+    with pytest.raises(ValueError, match=r'of \[16, 16, 16, 16\] channels but .* \[32'):
         pyramid(32)(taps())
+    with pytest.raises(ValueError, match=r'of \[5, 8, 16, .* but was built for \[4, 8'):
+        stem_maps = [torch.rand(2, 5, 20, 12), torch.rand(2, 8, 10, 6)]
+        pyramid(16, **STEM)([*stem_maps, *taps()])
 
 
 def test_resize_pyramid_cannot_change_the_width():

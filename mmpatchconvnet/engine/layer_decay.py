@@ -6,6 +6,8 @@ backbone's own `get_layer_depth`, the protocol of mmpretrain's backbones, so no
 architecture is named here.
 """
 
+from typing import Any
+
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
@@ -59,16 +61,17 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         names = {param: name for name, param in module.named_parameters()}
         for group in params:
             scale = self.scale(module, names[group['params'][0]])
-            group['lr'] = group.get('lr', self.base_lr) * scale
+            group['lr'] = scale * group.get('lr', self.base_lr)
 
     def scale(self, model: nn.Module, name: str) -> float:
         """What the learning rate of a parameter is multiplied by."""
-        if not hasattr(model.backbone, 'get_layer_depth'):
+        backbone: Any = model.backbone
+        if not hasattr(backbone, 'get_layer_depth'):
             raise ValueError(
-                f'{type(model.backbone).__name__} has no get_layer_depth, which layer '
+                f'{type(backbone).__name__} has no get_layer_depth, which layer '
                 'decay needs: take a backbone of mmpatchconvnet or mmpretrain.'
             )
-        depth, num_layers = model.backbone.get_layer_depth(name, 'backbone.')
+        depth, num_layers = backbone.get_layer_depth(name, 'backbone.')
         num_blocks = num_layers - 2
         num_groups = min(self.num_groups, num_blocks)
         if depth == 0:

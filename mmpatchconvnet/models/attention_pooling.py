@@ -60,8 +60,8 @@ class AttentionPooling(BaseModule):
         init_cfg: Initialization of mmengine.
 
     Raises:
-        ValueError: `in_channels` is no multiple of `num_heads`, or a map of another
-            width is given.
+        ValueError: `in_channels` is no multiple of `num_heads`, there is no token, or
+            a map of another width is given.
 
     Example:
         >>> import torch
@@ -87,6 +87,8 @@ class AttentionPooling(BaseModule):
                 f'in_channels={in_channels} cannot be split among '
                 f'num_heads={num_heads}: give a divisor of {in_channels}.'
             )
+        if num_tokens < 1:
+            raise ValueError(f'num_tokens={num_tokens}: give 1 or more.')
         self.in_channels = in_channels
         self.num_tokens = num_tokens
         self.cls_token = nn.Parameter(torch.zeros(1, num_tokens, in_channels))

@@ -10,6 +10,7 @@
 All three take the same arguments and serve any column of one width and one stride.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch.nn.functional as F
@@ -57,9 +58,11 @@ class Pyramid(BaseModule):
         super().__init__(init_cfg)
         self.name = type(self).__name__
         unknown = [scale for scale in scales if scale not in SCALES]
-        if unknown or not scales:
+        if unknown or not scales or len(set(scales)) < len(scales):
             raise ValueError(
-                f'{self.name} cannot make scales={tuple(scales)}: choose from {SCALES}.'
+                f'{self.name} cannot make scales={tuple(scales)}: choose from '
+                f'{SCALES}, '
+                'each once.'
             )
         if stem_scales is None:
             stem_scales = scales[: len(stem_channels)]
@@ -74,12 +77,13 @@ class Pyramid(BaseModule):
         self.in_channels = in_channels
         self.out_channels = out_channels or in_channels
         self.scales = tuple(scales)
+        self.stem_channels = tuple(stem_channels)
         self.stem_scales = tuple(stem_scales)
         self.levels = nn.ModuleList(self.build_level(s, norm_cfg) for s in scales)
         self.stem_projections = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(width, self.out_channels, 1, bias=False),
-                build_norm_layer(norm_cfg, self.out_channels)[1],
+            named(
+                conv=nn.Conv2d(width, self.out_channels, 1, bias=False),
+                norm=build_norm_layer(norm_cfg, self.out_channels)[1],
             )
             for width in stem_channels
         )
@@ -88,9 +92,13 @@ class Pyramid(BaseModule):
         """The operation that makes the level of one scale out of its tap."""
         raise NotImplementedError
 
+    @property
+    def num_taps(self) -> tuple[int, ...]:
+        """How many taps it accepts: here one for each level."""
+        return (len(self.scales),)
+
     def select_taps(self, taps: Sequence[Tensor]) -> Sequence[Tensor]:
         """The tap of each level: here the i-th tap makes the i-th level."""
-        self.check_taps(taps, (len(self.scales),))
         return taps
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -102,12 +110,10 @@ class Pyramid(BaseModule):
             One map (B, out_channels, H * scale, W * scale) for each of `scales`,
             rounded up at scale 0.5.
         """
+        self.check_inputs(inputs)
         num_stem = len(self.stem_projections)
-        stem_maps, taps = inputs[:num_stem], inputs[num_stem:]
-        outputs = [
-            level(tap)
-            for level, tap in zip(self.levels, self.select_taps(taps), strict=True)
-        ]
+        stem_maps, taps = inputs[:num_stem], self.select_taps(inputs[num_stem:])
+        outputs = [level(tap) for level, tap in zip(self.levels, taps, strict=True)]
         for scale, projection, stem_map in zip(
             self.stem_scales, self.stem_projections, stem_maps, strict=True
         ):
@@ -127,22 +133,32 @@ class Pyramid(BaseModule):
             )
         return F.pad(stem_map, (0, pad_w, 0, pad_h))
 
-    def check_taps(self, taps: Sequence[Tensor], allowed: tuple[int, ...]) -> None:
-        """Raise unless the number of taps is allowed and their width fits."""
+    def check_inputs(self, inputs: Sequence[Tensor]) -> None:
+        """Raise unless number and widths of the maps are those it was built for."""
         num_stem = len(self.stem_projections)
-        if len(taps) not in allowed:
-            wanted = ' or '.join(str(num_stem + n) for n in allowed)
+        allowed = [num_stem + n for n in self.num_taps]
+        if isinstance(inputs, Tensor) or len(inputs) not in allowed:
+            given = '1 tensor' if isinstance(inputs, Tensor) else f'{len(inputs)} maps'
             raise ValueError(
-                f'{self.name} got {num_stem + len(taps)} maps but needs {wanted} '
-                f'({num_stem} of the stem and {allowed[-1]} taps): set out_indices and '
-                'stem_indices of the backbone to match scales and stem_channels.'
+                f'{self.name} got {given} but needs {" or ".join(map(str, allowed))} '
+                f'({num_stem} of the stem and {self.num_taps[-1]} taps): set '
+                'out_indices and stem_indices of the backbone to match scales and '
+                'stem_channels.'
             )
-        for tap in taps:
-            if tap.shape[1] != self.in_channels:
-                raise ValueError(
-                    f'{self.name} got a tap with {tap.shape[1]} channels but was built '
-                    f"with in_channels={self.in_channels}: give the column's width."
-                )
+        given_widths = [x.shape[1] for x in inputs]
+        num_taps = len(inputs) - num_stem
+        widths = [*self.stem_channels, *[self.in_channels] * num_taps]
+        if given_widths != widths:
+            raise ValueError(
+                f'{self.name} got maps of {given_widths} channels but was built for '
+                f'{widths}: set in_channels and stem_channels to what the backbone '
+                'gives.'
+            )
+
+
+def named(**steps: nn.Module) -> nn.Sequential:
+    """A Sequential whose parts have names, as checkpoints depend on them."""
+    return nn.Sequential(OrderedDict(steps))
 
 
 def upsample(in_channels: int, out_channels: int) -> nn.Module:
@@ -188,14 +204,17 @@ class DeconvPyramid(Pyramid):
         width, out = self.in_channels, self.out_channels
         if scale == 4:
             norm = build_norm_layer(norm_cfg, width)[1]
-            return nn.Sequential(
-                upsample(width, width), norm, nn.GELU(), upsample(width, out)
+            return named(
+                up1=upsample(width, width),
+                norm=norm,
+                act=nn.GELU(),
+                up2=upsample(width, out),
             )
         if scale == 2:
-            return upsample(width, out)
+            return named(up=upsample(width, out))
         if scale == 1:
-            return project(width, out)
-        return nn.Sequential(halve(), project(width, out))
+            return named(project=project(width, out))
+        return named(pool=halve(), project=project(width, out))
 
 
 @MODELS.register_module()
@@ -214,8 +233,11 @@ class SimplePyramid(Pyramid):
         [(2, 16, 24, 32), (2, 16, 12, 16), (2, 16, 6, 8), (2, 16, 3, 4)]
     """
 
+    @property
+    def num_taps(self) -> tuple[int, ...]:
+        return (1, len(self.scales))
+
     def select_taps(self, taps: Sequence[Tensor]) -> Sequence[Tensor]:
-        self.check_taps(taps, (1, len(self.scales)))
         return [taps[-1]] * len(self.scales)
 
     def build_level(self, scale: float, norm_cfg: dict) -> nn.Module:
@@ -224,22 +246,27 @@ class SimplePyramid(Pyramid):
 
         width, out = self.in_channels, self.out_channels
         half, quarter = width // 2, width // 4
-        steps: dict[float, tuple[list[nn.Module], int]] = {
-            4: (
-                [upsample(width, half), norm(half), nn.GELU(), upsample(half, quarter)],
-                quarter,
-            ),
-            2: ([upsample(width, half)], half),
-            1: ([], width),
-            0.5: ([halve()], width),
-        }
-        resize, resized_width = steps[scale]
-        return nn.Sequential(
-            *resize,
-            nn.Conv2d(resized_width, out, 1, bias=False),
-            norm(out),
-            nn.Conv2d(out, out, 3, padding=1, bias=False),
-            norm(out),
+        resize: dict[str, nn.Module] = {}
+        resized_width = width
+        if scale == 4:
+            resize = dict(
+                up1=upsample(width, half),
+                norm=norm(half),
+                act=nn.GELU(),
+                up2=upsample(half, quarter),
+            )
+            resized_width = quarter
+        elif scale == 2:
+            resize = dict(up=upsample(width, half))
+            resized_width = half
+        elif scale < 1:
+            resize = dict(pool=halve())
+        return named(
+            **resize,
+            conv1=nn.Conv2d(resized_width, out, 1, bias=False),
+            norm1=norm(out),
+            conv2=nn.Conv2d(out, out, 3, padding=1, bias=False),
+            norm2=norm(out),
         )
 
 
