@@ -22,7 +22,8 @@ _MODULE_OF = {
 }
 _SUBMODULES = ('checkpoints', 'datasets', 'engine', 'models', 'visualization')
 
-__all__ = ['__version__', *_MODULE_OF, *_SUBMODULES]
+# Without the head that needs mmpretrain, so that a star import works with any host.
+__all__ = ['__version__', *sorted({*_MODULE_OF} - {'PerTokenLinearHead'}), *_SUBMODULES]
 
 compat.install()
 

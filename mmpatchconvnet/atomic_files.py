@@ -1,11 +1,7 @@
-"""Files that appear whole or not at all, for checkpoints and pictures."""
+"""Files that appear whole or not at all: checkpoints, pictures, pages."""
 
 import os
 from pathlib import Path
-
-from mmengine.fileio import LocalBackend, register_backend
-
-ATOMIC_BACKEND = 'atomic'
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
@@ -18,16 +14,3 @@ def write_whole(path: str | Path, content: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-class AtomicBackend(LocalBackend):
-    """mmengine's local files, but written by `write_whole`.
-
-    For `CheckpointHook(backend_args=dict(backend='atomic'))`.
-    """
-
-    def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
-        write_whole(filepath, bytes(obj))
-
-
-register_backend(ATOMIC_BACKEND, AtomicBackend, force=True)

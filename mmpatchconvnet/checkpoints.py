@@ -7,10 +7,18 @@ https://github.com/facebookresearch/deit/blob/main/README_patchconvnet.md
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
+from mmengine.dist import barrier, get_local_rank
 from mmengine.runner import CheckpointLoader
+from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import Tensor, nn
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used, said in one sentence."""
+
 
 OFFICIAL_URL = 'https://dl.fbaipublicfiles.com/deit'
 OFFICIAL_FILES = (
@@ -93,12 +101,12 @@ def convert_deit_checkpoint(state_dict: Mapping) -> dict[str, Tensor]:
         The same tensors under `backbone.`, `neck.` and `head.`.
 
     Raises:
-        ValueError: A key is unknown or one is missing; nothing is converted then.
+        CheckpointError: A key is unknown or one is missing; nothing is converted.
 
     Example:
         >>> convert_deit_checkpoint({'pos_embed': torch.zeros(1)})
         Traceback (most recent call last):
-        ValueError: this is no PatchConvNet checkpoint: it has the unknown ...
+        mmpatchconvnet.checkpoints.CheckpointError: this is no PatchConvNet ...
     """
     official: dict[str, Tensor] = dict(state_dict.get('model', state_dict))
     blocks = [re.match(r'blocks\.(\d+)\.', key) for key in official]
@@ -135,36 +143,99 @@ def check_keys(given: Set[str], expected: Set[str], subject: str, remedy: str) -
         if keys
     ]
     if faults:
-        raise ValueError(f'{subject}: it {" and ".join(faults)}; {remedy}.')
+        raise CheckpointError(f'{subject}: it {" and ".join(faults)}; {remedy}.')
 
 
-def load_weights(model: nn.Module, path: str) -> None:
+def read_weights(path: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint: a file, a URL, or `deit://NAME`.
+
+    Files are read with `weights_only=True`: no code in them is run.
+
+    Raises:
+        CheckpointError: There is no such file, or more than data in it.
+    """
+    if '://' in path:
+        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    elif not Path(path).is_file():
+        raise CheckpointError(f'{path} is no file: give a checkpoint.')
+    else:
+        checkpoint = load_file(path)
+    for key in ('state_dict', 'model'):
+        checkpoint = checkpoint.get(key, checkpoint)
+    return dict(checkpoint)
+
+
+def load_file(path: str | Path) -> dict:
+    """Read a file that holds tensors, and besides at most what mmengine logs."""
+    # The classes of mmengine's log buffers; older versions do not list them.
+    allowed: list = getattr(mmengine_checkpoint, 'get_torch_safe_globals', list)()
+    torch.serialization.add_safe_globals(allowed)
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except UnpicklingError as error:
+        reason = str(error).split('\n')[0]
+        raise CheckpointError(
+            f'{path} is not read, as it holds more than tensors ({reason}): give a '
+            'checkpoint from a source you trust, saved as a state_dict.'
+        ) from None
+
+
+def load_weights(
+    model: nn.Module, path: str, prefix: str = '', optional: str | None = None
+) -> None:
     """Load a checkpoint of this very model; a key too many or too few is an error.
 
     Args:
         model: A model without its distributed wrapper.
         path: A file, a URL, or `deit://NAME`.
+        prefix: Take only the keys that start with it, without it.
+        optional: A pattern of keys that may be there and are not used.
 
     Raises:
-        ValueError: There is no such file, or its keys or shapes are not the model's.
+        CheckpointError: There is no such file, or its keys or shapes are not the
+            model's.
     """
-    if '://' not in path and not Path(path).is_file():
-        raise ValueError(f'{path} is no file: give a checkpoint.')
-    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    weights = checkpoint.get('state_dict', checkpoint)
+    weights = {
+        key.removeprefix(prefix): value
+        for key, value in read_weights(path).items()
+        if key.startswith(prefix)
+    }
     own = model.state_dict()
-    subject, remedy = (
-        f'{path} does not fit the model',
-        'give the config it was made with',
-    )
+    if optional:
+        weights = {
+            key: value
+            for key, value in weights.items()
+            if key in own or not re.match(optional, key)
+        }
+    part = f' under {prefix!r}' if prefix else ''
+    subject = f'{path}{part} does not fit {type(model).__name__}'
+    remedy = 'give the checkpoint and the config of one model'
     check_keys(weights.keys(), own.keys(), subject, remedy)
     for key, value in weights.items():
         if value.shape != own[key].shape:
-            raise ValueError(
-                f'{subject}: {key} has shape {tuple(value.shape)}, the model '
+            raise CheckpointError(
+                f'{subject}: its {key} has shape {tuple(value.shape)}, not '
                 f'{tuple(own[key].shape)}; {remedy}.'
             )
     model.load_state_dict(weights)
+
+
+def check_start(model: nn.Module, path: str, resume: bool) -> None:
+    """Raise unless a training of this model can start from a checkpoint.
+
+    To resume, all keys must be the model's; to start from its weights, as in
+    fine-tuning with other classes, at least one tensor must fit.
+    """
+    weights, own = read_weights(path), model.state_dict()
+    name = type(model).__name__
+    if resume:
+        remedy = 'give a checkpoint of this config'
+        check_keys(weights.keys(), own.keys(), f'{path} does not fit {name}', remedy)
+    elif not any(k in own and own[k].shape == v.shape for k, v in weights.items()):
+        raise CheckpointError(
+            f'{path} has no tensor that fits {name}: give a checkpoint of a similar '
+            'model in load_from, or leave it out.'
+        )
 
 
 @CheckpointLoader.register_scheme(prefixes='deit://')
@@ -173,28 +244,36 @@ def load_deit_checkpoint(
 ) -> dict:
     """What `deit://s60_224_1k` stands for: the official file, converted in memory.
 
-    It is looked for where torch keeps its downloads
-    (`$TORCH_HOME/hub/checkpoints/s60_224_1k.pth`) and downloaded to that place if it is
-    not there.
+    `deit://PATH` reads a file. A name is looked for where torch keeps its downloads
+    (`$TORCH_HOME/hub/checkpoints/s60_224_1k.pth`) and downloaded to that place, by one
+    process of a machine, if it is not there.
 
     Raises:
-        ValueError: There is no official file of this name.
-        OSError: It is not there and cannot be downloaded.
+        CheckpointError: There is neither such a file nor an official one of this name,
+            or it cannot be downloaded.
     """
     name = filename.removeprefix('deit://')
-    if name not in OFFICIAL_FILES:
-        raise ValueError(
-            f'{filename} is no official checkpoint: give deit:// and one of '
+    place = Path(torch.hub.get_dir(), 'checkpoints', f'{name}.pth')
+    if Path(name).is_file():
+        place = Path(name)
+    elif name not in OFFICIAL_FILES:
+        raise CheckpointError(
+            f'{filename} is no official checkpoint: give deit:// with a file or one of '
             f'{", ".join(OFFICIAL_FILES)}.'
         )
-    place = Path(torch.hub.get_dir(), 'checkpoints', f'{name}.pth')
+    elif not place.is_file():
+        if get_local_rank() == 0:
+            download(f'{OFFICIAL_URL}/{name}.pth', place)
+        barrier()
+    return dict(state_dict=convert_deit_checkpoint(load_file(place)))
+
+
+def download(url: str, place: Path) -> None:
+    """Fetch a file, whole or not at all."""
+    place.parent.mkdir(parents=True, exist_ok=True)
     try:
-        official = torch.hub.load_state_dict_from_url(
-            f'{OFFICIAL_URL}/{name}.pth', map_location=map_location, weights_only=True
-        )
+        torch.hub.download_url_to_file(url, str(place))
     except OSError as error:
-        raise OSError(
-            f'{OFFICIAL_URL}/{name}.pth cannot be downloaded ({error}): put it at '
-            f'{place}.'
+        raise CheckpointError(
+            f'{url} cannot be downloaded ({error}): put it at {place}.'
         ) from None
-    return dict(state_dict=convert_deit_checkpoint(official))

@@ -84,7 +84,7 @@ def run_demo(work_dir: str | Path, console: Console) -> list[Result]:
     """Write the scenes, run the tasks, and write `report.html`.
 
     Args:
-        work_dir: A folder for everything; what an earlier run left is written over.
+        work_dir: A folder for everything; an earlier run's results are replaced.
         console: Where progress is shown.
 
     Raises:

@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import packages_distributions, version
 from typing import NamedTuple
 
@@ -18,16 +18,17 @@ class Finding(NamedTuple):
     remedy: str = ''
 
 
-HOSTS = {
-    'mmpretrain': 'onedl-mmpretrain',
-    'mmdet': 'onedl-mmdetection',
-    'mmseg': 'onedl-mmsegmentation',
-}
+# Import name -> distribution of the maintained family and of the original one.
 NEEDED = {
-    'torch': 'torch torchvision',
-    'torchvision': 'torchvision',
-    'mmengine': 'onedl-mmengine',
-    'mmcv': 'onedl-mmcv',
+    'torch': ('torch torchvision', 'torch torchvision'),
+    'torchvision': ('torchvision', 'torchvision'),
+    'mmengine': ('onedl-mmengine', 'mmengine'),
+    'mmcv': ('onedl-mmcv', "'mmcv<2.2'"),
+}
+HOSTS = {
+    'mmpretrain': ('onedl-mmpretrain', 'mmpretrain'),
+    'mmdet': ('onedl-mmdetection', 'mmdet'),
+    'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
 }
 
 
@@ -36,27 +37,40 @@ def examine() -> Iterator[Finding]:
     yield Finding('mmpatchconvnet', __version__)
     yield Finding('Python', f'{platform.python_version()} on {platform.system()}')
     distributions = packages_distributions()
-    for module, package in (NEEDED | HOSTS).items():
-        yield look_for(module, package, distributions.get(module, []))
+    # Two families share the import names: what is missing must be of the same one.
+    original = 'mmengine' in distributions.get('mmengine', [])
+    for module, packages in NEEDED.items():
+        yield look_for(module, packages[original], distributions)
     yield from (check() for check in (look_at_cv2, look_at_setuptools))
     if importlib.util.find_spec('mmcv'):
         yield look_at_ops()
     if importlib.util.find_spec('torch'):
         yield look_at_device()
-    for host in HOSTS:
-        if importlib.util.find_spec(host):
-            yield look_at_configs(host)
+    present = [host for host in HOSTS if importlib.util.find_spec(host)]
+    if not present:
+        packages = ' '.join(packages[original] for packages in HOSTS.values())
+        yield Finding('hosts', 'none is installed', f'pip install {packages}')
+    for host, packages in HOSTS.items():
+        if host not in present:
+            yield Finding(host, f'not installed (pip install {packages[original]})')
+            continue
+        yield look_for(host, packages[original], distributions)
+        yield look_at_configs(host, packages[original])
 
 
-def look_for(module: str, package: str, distributions: list[str]) -> Finding:
+def look_for(
+    module: str, package: str, distributions: Mapping[str, list[str]]
+) -> Finding:
+    """Version and distribution of a module that must import."""
     if importlib.util.find_spec(module) is None:
         return Finding(module, 'missing', f'pip install {package}')
-    name = distributions[0] if distributions else module
-    try:
-        state = version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return Finding(module, 'importable, but not installed by pip')
-    return Finding(module, state if name == module else f'{state} ({name})')
+
+    def described() -> str:
+        importlib.import_module(module)
+        name = distributions.get(module, [module])[0]
+        return version(name) if name == module else f'{version(name)} ({name})'
+
+    return attempt(module, described, f'pip install --force-reinstall {package}')
 
 
 def attempt(name: str, action: Callable[[], str], remedy: str) -> Finding:
@@ -111,7 +125,7 @@ def look_at_device() -> Finding:
     return attempt('device', described, 'pip install torch --upgrade')
 
 
-def look_at_configs(host: str) -> Finding:
+def look_at_configs(host: str, package: str) -> Finding:
     def found() -> str:
         from mmengine.config import Config
 
@@ -122,5 +136,5 @@ def look_at_configs(host: str) -> Finding:
     return attempt(
         f'{host}:: configs',
         found,
-        f'pip install --force-reinstall --no-deps {HOSTS[host]}',
+        f'pip install --force-reinstall --no-deps {package}',
     )

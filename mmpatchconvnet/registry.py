@@ -28,6 +28,7 @@ HOOKS = Registry(
     parent=MMENGINE_HOOKS,
     scope='mmpatchconvnet',
     locations=[
+        'mmpatchconvnet.engine.atomic_checkpoint',
         'mmpatchconvnet.engine.picture_hooks',
         'mmpatchconvnet.engine.progress_bar',
     ],

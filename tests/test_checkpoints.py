@@ -1,6 +1,5 @@
 """The official key map, strict loading, and the deit:// scheme."""
 
-import io
 import urllib.error
 
 import pytest
@@ -9,7 +8,12 @@ from mmengine.registry import init_default_scope
 from recipe import official_shapes, official_state_dict
 
 from mmpatchconvnet import PatchConvNet, PerTokenLinearHead, checkpoints
-from mmpatchconvnet.checkpoints import convert_deit_checkpoint, load_weights
+from mmpatchconvnet.checkpoints import (
+    CheckpointError,
+    check_start,
+    convert_deit_checkpoint,
+    load_weights,
+)
 from mmpatchconvnet.registry import MODELS
 
 CLASSIFIER = dict(
@@ -85,31 +89,80 @@ def test_load_weights_is_strict(official, classifier, tmp_path):
 
     weights['head.fc.weight'] = torch.zeros(7, 32)
     torch.save(weights, path)
-    with pytest.raises(
-        ValueError, match=r'head.fc.weight has shape \(7, 32\), the model'
-    ):
+    with pytest.raises(ValueError, match=r'head.fc.weight has shape \(7, 32\), not'):
         load_weights(classifier, path)
     torch.save(official, path)
-    with pytest.raises(ValueError, match='does not fit the model: it has the unknown'):
+    with pytest.raises(ValueError, match='fit ImageClassifier: it has the unknown'):
         load_weights(classifier, path)
     with pytest.raises(ValueError, match=r'nowhere\.pth is no file'):
         load_weights(classifier, 'nowhere.pth')
 
 
-def test_deit_scheme_through_init_cfg(monkeypatch, tmp_path):
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    place = tmp_path / 'hub' / 'checkpoints' / 's60_224_1k.pth'
-    place.parent.mkdir(parents=True)
-    official = official_state_dict(32, depth=2, classes=10)
-    torch.save({'model': official}, place)
-    column = PatchConvNet(
-        dict(embed_dims=32, depth=2),
-        init_cfg=dict(
-            type='Pretrained', checkpoint='deit://s60_224_1k', prefix='backbone.'
-        ),
-    )
-    column.init_weights()
-    assert torch.equal(column.blocks[0].gamma, official['blocks.0.gamma_1'])
+class Foreign:
+    """More than a tensor: unpickling it would run code of its own."""
+
+
+def test_a_checkpoint_with_code_in_it_is_refused(classifier, tmp_path):
+    path = str(tmp_path / 'weights.pth')
+    torch.save({'state_dict': {}, 'extra': Foreign()}, path)
+    for name in (path, f'deit://{path}'):
+        with pytest.raises(CheckpointError, match='holds more than tensors'):
+            load_weights(classifier, name)
+
+
+def test_a_start_needs_weights_that_fit(official, classifier, tmp_path):
+    path = str(tmp_path / 'weights.pth')
+    weights = convert_deit_checkpoint(official)
+    weights['head.fc.weight'] = torch.zeros(7, 32)  # other classes: fine-tuning
+    torch.save(weights, path)
+    check_start(classifier, path, resume=False)
+    check_start(classifier, path, resume=True)
+    torch.save({'foo': torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError, match='has no tensor that fits Image'):
+        check_start(classifier, path, resume=False)
+    with pytest.raises(CheckpointError, match='has the unknown 1 keys foo and misses'):
+        check_start(classifier, path, resume=True)
+
+
+@pytest.fixture
+def deit_file(tmp_path, official):
+    path = tmp_path / 's60.pth'
+    torch.save({'model': official}, path)
+    return path
+
+
+def column(checkpoint: str, **settings) -> PatchConvNet:
+    init_cfg = dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone.')
+    settings = {'arch': dict(embed_dims=32, depth=2), 'init_cfg': init_cfg, **settings}
+    return PatchConvNet(**settings)
+
+
+@pytest.mark.parametrize('place', ['cache', 'file'])
+def test_deit_scheme_through_init_cfg(
+    monkeypatch, tmp_path, deit_file, official, place
+):
+    name = str(deit_file)
+    if place == 'cache':
+        monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+        name = 's60_224_1k'
+        cached = tmp_path / 'hub' / 'checkpoints' / f'{name}.pth'
+        cached.parent.mkdir(parents=True)
+        deit_file.rename(cached)
+    backbone = column(f'deit://{name}')
+    backbone.init_weights()
+    assert torch.equal(backbone.blocks[0].gamma, official['blocks.0.gamma_1'])
+
+
+def test_a_pretrained_column_that_does_not_fit_is_an_error(deit_file):
+    name = f'deit://{deit_file}'
+    column(name, out_indices=0).init_weights()  # blocks behind the last tap are spare
+    with pytest.raises(CheckpointError, match=r'not fit PatchConvNet.*misses the 13'):
+        column(name, arch=dict(embed_dims=32, depth=3)).init_weights()
+    with pytest.raises(CheckpointError, match=r'its stem.* has shape'):
+        column(name, arch=dict(embed_dims=64, depth=2)).init_weights()
+    without_prefix = dict(type='Pretrained', checkpoint=name)
+    with pytest.raises(CheckpointError, match='has the unknown'):
+        column(name, init_cfg=without_prefix).init_weights()
 
 
 def test_deit_scheme_says_where_to_put_the_file(monkeypatch, tmp_path):
@@ -119,18 +172,8 @@ def test_deit_scheme_says_where_to_put_the_file(monkeypatch, tmp_path):
         raise urllib.error.URLError('no network')
 
     monkeypatch.setattr(torch.hub, 'urlopen', offline)
-    with pytest.raises(OSError, match=r'no network.*put it at .*s60_224_1k\.pth'):
+    with pytest.raises(CheckpointError, match=r'no network.*put it at .*s60_224'):
         checkpoints.load_deit_checkpoint('deit://s60_224_1k')
-    with pytest.raises(
-        ValueError, match=r'deit://s61 is no official .* s60_224_1k, s120'
-    ):
+    assert not list(tmp_path.rglob('*.pth'))
+    with pytest.raises(CheckpointError, match=r'deit://s61 is no official .* s60_224'):
         checkpoints.load_deit_checkpoint('deit://s61')
-
-
-def test_a_checkpoint_with_code_in_it_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    place = tmp_path / 'hub' / 'checkpoints' / 's60_224_1k.pth'
-    place.parent.mkdir(parents=True)
-    torch.save({'model': {}, 'args': io.StringIO('not a tensor')}, place)
-    with pytest.raises(Exception, match=r'[Ww]eights.only'):
-        checkpoints.load_deit_checkpoint('deit://s60_224_1k')

@@ -30,7 +30,8 @@ def test_compiled_ops_come_first(monkeypatch, tmp_path):
     """A real `mmcv._ext` is found before the stand-in."""
     import mmcv
 
-    assert not compat.ops_are_compiled()
+    if compat.ops_are_compiled():
+        pytest.skip('mmcv has compiled ops here')
     (tmp_path / '_ext.py').write_text('')
     monkeypatch.setattr(mmcv, '__path__', [*mmcv.__path__, str(tmp_path)])
     monkeypatch.delitem(sys.modules, 'mmcv._ext', raising=False)

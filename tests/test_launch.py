@@ -9,8 +9,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from torch import nn
 
-from mmpatchconvnet.atomic_files import AtomicBackend, write_whole
+from mmpatchconvnet.atomic_files import write_whole
 from mmpatchconvnet.datasets import write_scenes
 from mmpatchconvnet.engine.config_checks import (
     ConfigError,
@@ -118,10 +119,45 @@ def test_a_pyramid_with_too_few_maps_says_so_before_training():
     cfg = Config.fromfile(DEMO / 'upernet_patchconvnet-tiny_scenes.py')
     model = MODELS.build(cfg.model)
     check_features(model)
-    assert model.training
     cfg.model.backbone.out_indices = (3, 11)
+    model = MODELS.build(cfg.model)
     with pytest.raises(ValueError, match='DeconvPyramid got 4 maps but needs 6'):
-        check_features(MODELS.build(cfg.model))
+        check_features(model)
+    assert model.training
+    check_features(nn.Linear(1, 1))  # a model without a backbone passes
+
+
+def test_hooks_are_added_where_there_are_none():
+    path = str(next((ROOT / 'configs' / 'upernet').glob('*.py')))
+    cfg = load_config(path)
+    assert cfg.default_hooks.checkpoint.type == 'mmpatchconvnet.AtomicCheckpointHook'
+    assert cfg.default_hooks.checkpoint.interval == 16000
+    assert [hook.type for hook in cfg.custom_hooks] == [
+        'mmpatchconvnet.ProgressBarHook',
+        'mmpatchconvnet.LossCurveHook',
+    ]
+    off = {'default_hooks.checkpoint': None}
+    assert load_config(path, options=off).default_hooks.checkpoint is None
+    remote = {'default_hooks.checkpoint.out_dir': 's3://bucket'}
+    hook = load_config(path, options=remote).default_hooks.checkpoint
+    assert hook.type == 'CheckpointHook'
+    demo = load_config(str(DEMO / 'mask-rcnn_patchconvnet-tiny_scenes.py'))
+    assert len(demo.custom_hooks) == 3
+
+
+@pytest.mark.parametrize(
+    'dataset',
+    [
+        dict(type='mmpretrain.CIFAR10', data_root='nowhere'),
+        dict(type='mmdet.CocoDataset', data_root='s3://bucket', ann_file='a.json'),
+        dict(type='Unknown', ann_file=[], data_prefix=dict(img=None)),
+    ],
+)
+def test_data_that_cannot_be_checked_passes(dataset):
+    import mmpretrain.datasets  # noqa: F401 (fills the registry)
+
+    wrapped = dict(type='RepeatDataset', times=2, dataset=dataset)
+    check_config(Config(dict(train_dataloader=dict(dataset=wrapped))))
 
 
 def test_wrong_files_and_options_are_named():
@@ -137,7 +173,7 @@ def test_wrong_files_and_options_are_named():
 
 def test_files_appear_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / 'folder' / 'checkpoint.pth'
-    AtomicBackend().put(b'first', str(path))
+    write_whole(path, b'first')
     assert path.read_bytes() == b'first'
 
     def full_disk(*_):
@@ -198,9 +234,22 @@ def test_train_resume_and_test(name, scenes, tmp_path):
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     assert (tmp_path / 'iter_3.pth').is_file()
 
-    tested = run('tools/test.py', str(DEMO / name), str(tmp_path / 'iter_3.pth'), *data)
+    assert 'resumed epoch: 0, iter: 2' in resumed.stdout
+
+    # What the config starts from must not be tested in place of the checkpoint.
+    other = tmp_path / 'other.pth'
+    torch.save({'state_dict': {'foo': torch.zeros(1)}}, other)
+    tested = run(
+        *('tools/test.py', str(DEMO / name), str(tmp_path / 'iter_3.pth'), *data),
+        *('--cfg-options', f'load_from={other}', 'resume=True'),
+    )
     assert tested.returncode == 0, tested.stderr[-2000:]
-    assert 'Iter(test) [' in tested.stdout
+    assert 'Iter(test) [' in tested.stdout and 'other.pth' not in tested.stderr
+    refused = run(
+        *('tools/train.py', str(DEMO / name), *data),
+        *('--cfg-options', *OPTIONS, f'load_from={other}'),
+    )
+    assert refused.stderr.startswith(f'error: {other} has no tensor that fits')
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def test_library_imports_no_host():
 def test_names_of_the_package():
     import mmpatchconvnet
 
-    for name in mmpatchconvnet.__all__:
+    for name in (*mmpatchconvnet.__all__, 'PerTokenLinearHead'):
         assert getattr(mmpatchconvnet, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'Patchconvnet'"):
         _ = mmpatchconvnet.Patchconvnet

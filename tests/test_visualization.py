@@ -278,7 +278,7 @@ def test_validation_by_epoch_is_put_over_iterations(tmp_path):
         training(200),
         {'coco/bbox_mAP': 0.2, 'time': 0.2, 'step': 2},
     )
-    losses, metrics = read_scalars(log)
+    losses, metrics = read_scalars([log])
     assert list(losses) == [50, 100, 150, 200]
     assert {step: one['coco/bbox_mAP'] for step, one in metrics.items()} == {
         100: 0.1,
@@ -290,7 +290,7 @@ def test_log_with_hierarchy_is_understood(tmp_path):
     record = {f'train/{key}': value for key, value in training(10).items()}
     record |= dict(iter=10, step=10)
     log = write_log(tmp_path / 'scalars.json', record, {'val/mIoU': 50.0, 'step': 10})
-    losses, metrics = read_scalars(log)
+    losses, metrics = read_scalars([log])
     assert losses[10]['loss'] == 1.0 and metrics[10]['mIoU'] == 50.0
 
 
@@ -301,7 +301,7 @@ def test_cut_off_lines_are_passed_over_and_later_steps_count(tmp_path):
     write_log(log, *crashed, {'mIoU': 1.0, 'step': 30}, tail='{"lr": 0.1, "lo\n')
     with log.open('a') as file:
         file.write(''.join(json.dumps(one) + '\n' for one in resumed) + '{"lr": 0.')
-    losses, metrics = read_scalars(log)
+    losses, metrics = read_scalars([log])
     assert {step: one['loss'] for step, one in losses.items()} == {
         10: 9.0,
         20: 1.0,
@@ -318,7 +318,7 @@ def test_validation_gets_a_panel_of_its_own(tmp_path):
     widths = []
     for name, last in (('without', timing), ('with', metrics)):
         log = write_log(tmp_path / f'{name}.json', *lines, last)
-        plot_curves(log, tmp_path / f'{name}.png', title='$\\frac$')
+        plot_curves([log], tmp_path / f'{name}.png', title='$\\frac$')
         widths.append(cv2.imread(str(tmp_path / f'{name}.png')).shape[1])
     assert widths[1] == 2 * widths[0]
 
@@ -330,7 +330,7 @@ def test_more_lines_than_a_panel_holds(tmp_path, validations):
     lines = [training(step) | losses for step in (10, 20)]
     lines += [many | dict(step=10 * step) for step in range(1, 1 + validations)]
     log = write_log(tmp_path / 'a.json', lines[0], *lines[2:], lines[1])
-    plot_curves(log, tmp_path / 'a.png')
+    plot_curves([log], tmp_path / 'a.png')
     assert cv2.imread(str(tmp_path / 'a.png')).shape[0] < 600
 
 
@@ -339,7 +339,7 @@ def test_losses_that_are_not_numbers_leave_gaps(tmp_path):
     expected = [1.0, np.nan, 3.0, 3.0]
     np.testing.assert_allclose(smoothed(values, window=2), expected)
     log = write_log(tmp_path / 'a.json', training(1), training(2, float('nan')))
-    plot_curves(log, tmp_path / 'a.png')
+    plot_curves([log], tmp_path / 'a.png')
     assert (tmp_path / 'a.png').exists()
 
 
@@ -350,7 +350,7 @@ def test_smoothing_is_the_mean_of_neighbours():
 def test_a_log_without_losses_and_metrics_is_refused(tmp_path):
     log = write_log(tmp_path / 'scalars.json', tail='{"lr"')
     with pytest.raises(ValueError, match='no losses and no metrics'):
-        plot_curves(log, tmp_path / 'curves.png')
+        plot_curves([log], tmp_path / 'curves.png')
     assert not (tmp_path / 'curves.png').exists()
 
 

@@ -3,6 +3,7 @@
 python tools/train.py configs/mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py
 """
 
+from mmpatchconvnet.checkpoints import CheckpointError
 from mmpatchconvnet.engine.launch import (
     argument_parser,
     build_runner,
@@ -33,7 +34,10 @@ def main() -> None:
         runner = build_runner(cfg, training=True)
     except ValueError as error:
         raise SystemExit(f'error: {error}') from None
-    runner.train()
+    try:
+        runner.train()
+    except CheckpointError as error:  # of init_cfg, before the first step
+        raise SystemExit(f'error: {error}') from None
 
 
 if __name__ == '__main__':

@@ -5,7 +5,7 @@
 
 PATH holds `images/{train,val}` and `annotations/instances_{train,val}.json` in COCO
 format: the training pictures of the 2018 Data Science Bowl (BBBC038, CC0), or your own
-data with one class.
+data with one class, whose name in `metainfo` is that of its category in the files.
 """
 
 _base_ = [
@@ -20,8 +20,6 @@ model = dict(
 )
 
 metainfo = dict(classes=('nucleus',))
-# The masks are run-length codes; without this mmdet drops them in silence.
-_base_.train_dataloader.dataset.pipeline[1].poly2mask = True
 train_dataloader = dict(dataset=dict(metainfo=metainfo))
 val_dataloader = dict(dataset=dict(metainfo=metainfo))
 test_dataloader = val_dataloader

@@ -19,7 +19,6 @@ model = dict(
 )
 
 metainfo = dict(classes=_base_.classes, palette=_base_.palette)
-_base_.train_dataloader.dataset.pipeline[1].poly2mask = True
 train_dataloader = dict(dataset=dict(metainfo=metainfo))
 val_dataloader = dict(dataset=dict(metainfo=metainfo))
 test_dataloader = val_dataloader

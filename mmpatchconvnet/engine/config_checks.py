@@ -1,11 +1,14 @@
 """What can be wrong with a config, found before anything is built or trained.
 
 Each fault is a `ConfigError` of one sentence: what was given, what is allowed, what to
-do. `tools/train.py` and `tools/test.py` print it and stop.
+do. `tools/train.py` and `tools/test.py` print it and stop. What the checks do not
+understand, such as remote or self-downloading data, they let pass.
 """
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -13,6 +16,8 @@ from mmengine.registry import DATASETS
 from torch import nn
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# Heads that score the classes of the data; others count things of their own.
+HEADS = ('head', 'bbox_head', 'mask_head', 'decode_head')
 
 
 class ConfigError(ValueError):
@@ -27,36 +32,54 @@ def check_config(cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS) -> Non
         dataloaders: Which of its dataloaders will be used.
     """
     for name in dataloaders:
-        loader = cfg.get(name)
-        if not loader:
-            continue
-        for dataset in innermost(loader['dataset']):
-            check_paths(dataset, name)
-            check_num_classes(cfg, dataset, name)
+        for dataset in datasets_of(cfg, name):
+            dataset_class = find_class(dataset, cfg.get('default_scope'))
+            check_paths(dataset, dataset_class, name)
+            check_num_classes(cfg, dataset, dataset_class, name)
 
 
-def innermost(dataset: dict) -> Iterator[dict]:
-    """The data sets inside wrappers such as `RepeatDataset` and `ConcatDataset`."""
-    inner = dataset.get('datasets') or dataset.get('dataset')
-    if not inner:
-        yield dataset
-    for one in inner if isinstance(inner, (list, tuple)) else [inner] if inner else []:
-        yield from innermost(one)
+def datasets_of(cfg: Config, dataloader: str) -> Iterator[dict]:
+    """The data sets of a dataloader, without wrappers such as `RepeatDataset`."""
+    loader = cfg.get(dataloader)
+    if isinstance(loader, dict):
+        yield from innermost(loader.get('dataset'))
 
 
-def check_paths(dataset: dict, name: str) -> None:
-    """The data root, its annotation file and its folders must exist."""
+def innermost(dataset: object) -> Iterator[dict]:
+    if isinstance(dataset, (list, tuple)):
+        for one in dataset:
+            yield from innermost(one)
+    elif isinstance(dataset, dict):
+        inner = dataset.get('datasets') or dataset.get('dataset')
+        if inner:
+            yield from innermost(inner)
+        else:
+            yield dataset
+
+
+def find_class(dataset: dict, scope: str | None) -> type | None:
+    """The class behind `type`, which is a name or, in a lazy config, the class."""
+    kind = dataset.get('type')
+    if not isinstance(kind, str):
+        return kind
+    with DATASETS.switch_scope_and_registry(dataset.get('_scope_', scope)) as host:
+        return host.get(kind)
+
+
+def check_paths(dataset: dict, dataset_class: type | None, name: str) -> None:
+    """The data root, the annotation files and the folders must exist."""
     root = dataset.get('data_root') or ''
-    if '://' in root:
+    downloads = dataset_class is not None and (
+        'download' in inspect.signature(dataset_class).parameters
+    )
+    if downloads or dataset.get('backend_args') or '://' in root:
         return
     if root and not Path(root).is_dir():
         raise ConfigError(
             f'data_root={root!r} of {name} is no folder: give yours with '
             '--data-root PATH.'
         )
-    prefix = dataset.get('data_prefix') or {}
-    prefixes = prefix.values() if isinstance(prefix, dict) else [prefix]
-    for part in (dataset.get('ann_file'), *prefixes):
+    for part in strings((dataset.get('ann_file'), dataset.get('data_prefix'))):
         if part and '://' not in part and not Path(root, part).exists():
             raise ConfigError(
                 f'{str(Path(root, part))!r}, which {name} reads, does not exist: mend '
@@ -64,13 +87,32 @@ def check_paths(dataset: dict, name: str) -> None:
             )
 
 
-def check_num_classes(cfg: Config, dataset: dict, name: str) -> None:
-    """Every `num_classes` of the model must be the number of the data's classes."""
-    classes = classes_of(dataset, cfg.get('default_scope'))
-    if not classes:
+def strings(node: object) -> Iterator[str]:
+    """Every string in nested dicts, lists and tuples."""
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        yield from strings(list(node.values()))
+    elif isinstance(node, (list, tuple)):
+        for one in node:
+            yield from strings(one)
+
+
+def check_num_classes(
+    cfg: Config, dataset: dict, dataset_class: type | None, name: str
+) -> None:
+    """`num_classes` of every head must be the number of the data's classes."""
+    model = cfg.get('model') or {}
+    classes = classes_of(dataset, dataset_class)
+    # Words are the classes of a grounding model, and a tracker's detector its own.
+    if not classes or 'language_model' in model or 'detector' in model:
         return
-    for path, number in find_key(cfg.get('model', {}), 'num_classes', 'model'):
-        if number != len(classes):
+    allowed = {len(classes)}
+    things = getattr(dataset_class, 'METAINFO', {}).get('thing_classes')
+    if things:
+        allowed.add(len(things))
+    for path, number in num_classes_of_heads(model, 'model'):
+        if number not in allowed:
             shown = ', '.join(map(str, classes[:4])) + ', ...' * (len(classes) > 4)
             raise ConfigError(
                 f'{path}={number} but {name} has {len(classes)} classes ({shown}): '
@@ -78,44 +120,42 @@ def check_num_classes(cfg: Config, dataset: dict, name: str) -> None:
             )
 
 
-def classes_of(dataset: dict, scope: str | None) -> tuple[str, ...] | None:
+def classes_of(dataset: dict, dataset_class: type | None) -> tuple[str, ...] | None:
     """The classes a data set is configured with, or those of its own class."""
     given = (dataset.get('metainfo') or {}).get('classes') or dataset.get('classes')
     if given is None:
-        with DATASETS.switch_scope_and_registry(dataset.get('_scope_', scope)) as host:
-            dataset_class = host.get(dataset['type'])
         given = getattr(dataset_class, 'METAINFO', {}).get('classes')
     # A string names a file of classes, which the data set reads by itself.
     return None if given is None or isinstance(given, str) else tuple(given)
 
 
-def find_key(node: object, key: str, path: str) -> Iterator[tuple[str, int]]:
-    """Every integer under `key` in nested dicts and lists, with its dotted path."""
+def num_classes_of_heads(node: object, path: str) -> Iterator[tuple[str, int]]:
+    """Dotted path and value of `num_classes` in every head, cascades included."""
     if isinstance(node, dict):
         for name, value in node.items():
-            if name == key and isinstance(value, int):
-                yield f'{path}.{name}', value
-            yield from find_key(value, key, f'{path}.{name}')
-    elif isinstance(node, (list, tuple)):
-        for i, value in enumerate(node):
-            yield from find_key(value, key, f'{path}.{i}')
+            heads = value if isinstance(value, (list, tuple)) else [value]
+            for head in heads if name in HEADS else []:
+                if isinstance(head, dict) and isinstance(head.get('num_classes'), int):
+                    yield f'{path}.{name}.num_classes', head['num_classes']
+            yield from num_classes_of_heads(value, f'{path}.{name}')
 
 
 def check_features(model: nn.Module) -> None:
-    """Run one small picture through a backbone or neck of this package.
+    """Run one small picture through the backbone and neck of this package.
 
     A pyramid that got the wrong number or width of maps says so here, before training.
     """
-    neck = getattr(model, 'neck', None)
-    parts = [part for part in (model.backbone, neck) if isinstance(part, nn.Module)]
-    modules = [module for part in parts for module in part.modules()]
-    if not any(type(m).__module__.startswith('mmpatchconvnet.') for m in modules):
+    backbone: Any = getattr(model, 'backbone', None)
+    neck: Any = getattr(model, 'neck', None)
+    if not hasattr(backbone, 'stem_indices'):  # not ours: its input is unknown
         return
-    device = next(model.parameters()).device
+    weight = backbone.stem.convs[0].weight
     training = model.training
     model.eval()
-    with torch.no_grad():
-        x = torch.zeros(1, 3, 64, 64, device=device)
-        for part in parts:
-            x = part(x)
-    model.train(training)
+    try:
+        with torch.no_grad():
+            maps = backbone(weight.new_zeros(1, weight.shape[1], 64, 64))
+            if neck is not None:
+                neck(maps)
+    finally:
+        model.train(training)

@@ -12,12 +12,12 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from mmpatchconvnet.atomic_files import ATOMIC_BACKEND
+from mmpatchconvnet.checkpoints import check_start
 from mmpatchconvnet.engine.config_checks import (
     ConfigError,
     check_config,
     check_features,
-    innermost,
+    datasets_of,
 )
 
 
@@ -30,7 +30,10 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument('--work-dir', help='folder of logs, pictures and checkpoints')
     parser.add_argument('--data-root', help="takes the place of the config's data_root")
     parser.add_argument(
-        '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none'
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='how processes were started; pytorch means torchrun',
     )
     parser.add_argument(
         '--cfg-options',
@@ -77,10 +80,25 @@ def load_config(
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config).stem}'
     if seed is not None:
         cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
-    hook = cfg.setdefault('default_hooks', {}).setdefault('checkpoint', {})
-    hook.setdefault('type', 'CheckpointHook')
-    hook.setdefault('backend_args', dict(backend=ATOMIC_BACKEND))
+    add_hooks(cfg)
     return cfg
+
+
+def add_hooks(cfg: Config) -> None:
+    """Checkpoints that appear whole, and where the config has none, bar and curves."""
+    hooks = cfg.get('default_hooks') or {}
+    checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook'))
+    own_place = {'backend_args', 'file_client_args', 'out_dir'}
+    if checkpoint and checkpoint.get('type') == 'CheckpointHook':
+        if not own_place & set(checkpoint):
+            checkpoint = dict(checkpoint, type='mmpatchconvnet.AtomicCheckpointHook')
+        cfg.default_hooks = dict(hooks, checkpoint=checkpoint)
+    custom = list(cfg.get('custom_hooks') or [])
+    present = {hook['type'] for hook in custom if isinstance(hook, dict)}
+    for name in ('mmpatchconvnet.ProgressBarHook', 'mmpatchconvnet.LossCurveHook'):
+        if name not in present:
+            custom.append(dict(type=name))
+    cfg.custom_hooks = custom
 
 
 def replace_data_root(cfg: Config, root: str) -> Config:
@@ -89,8 +107,9 @@ def replace_data_root(cfg: Config, root: str) -> Config:
     That is the one at its top level, or else that of the training data.
     """
     old = cfg.get('data_root')
-    for dataset in innermost(cfg.get('train_dataloader', {}).get('dataset', {})):
+    for dataset in datasets_of(cfg, 'train_dataloader'):
         old = old or dataset.get('data_root')
+    old = (old or '').rstrip('/')
     if not old:
         raise ConfigError(
             f'--data-root {root} has nothing to replace: neither the config nor its '
@@ -102,7 +121,7 @@ def replace_data_root(cfg: Config, root: str) -> Config:
             return {key: replaced(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return type(value)(replaced(item) for item in value)
-        if isinstance(value, str) and value.startswith(old):
+        if isinstance(value, str) and f'{value}/'.startswith(f'{old}/'):
             return str(Path(root, value[len(old) :].lstrip('/')))
         return value
 
@@ -115,7 +134,13 @@ def use_amp(cfg: Config) -> None:
         raise ConfigError(
             '--amp needs a GPU, and torch sees none here: leave it out on a CPU.'
         )
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    kind = (cfg.get('optim_wrapper') or {}).get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ConfigError(
+            f'--amp cannot change optim_wrapper.type={kind}: set up mixed precision in '
+            'the config instead.'
+        )
+    cfg.merge_from_dict({'optim_wrapper.type': 'AmpOptimWrapper'})
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
@@ -128,9 +153,14 @@ def build_runner(cfg: Config, training: bool) -> Runner:
     loaders = ('train_dataloader', 'val_dataloader') if training else ()
     check_config(cfg, loaders or ('test_dataloader',))
     if not training:
+        # Whatever the config starts from, the checkpoint given is what is tested.
+        cfg.load_from, cfg.resume = None, False
         for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
             cfg[key] = None
         cfg.param_scheduler = None
     runner = Runner.from_cfg(cfg)
-    check_features(getattr(runner.model, 'module', runner.model))
+    model = getattr(runner.model, 'module', runner.model)
+    check_features(model)
+    if cfg.get('load_from'):
+        check_start(model, cfg.load_from, resume=cfg.get('resume', False))
     return runner

@@ -61,7 +61,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         names = {param: name for name, param in module.named_parameters()}
         for group in params:
             scale = self.scale(module, names[group['params'][0]])
-            group['lr'] = scale * group.get('lr', self.base_lr)
+            group['lr'] = scale * group.get('lr', self.optimizer_cfg['lr'])
 
     def scale(self, model: nn.Module, name: str) -> float:
         """What the learning rate of a parameter is multiplied by."""

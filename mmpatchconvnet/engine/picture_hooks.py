@@ -111,12 +111,13 @@ class LossCurveHook(Hook):
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        # Where mmengine's LocalVisBackend writes; other backends leave no file.
-        scalars = Path(runner.log_dir, 'vis_data', 'scalars.json')
-        if not scalars.exists():
+        # Where mmengine's LocalVisBackend writes, one folder for each start of the run;
+        # other backends leave no file.
+        scalars = sorted(Path(runner.work_dir).glob('*/vis_data/scalars.json'))
+        if runner.log_dir not in map(str, (path.parents[1] for path in scalars)):
             runner.logger.warning(
-                f'no {self.out_file}: {scalars} is missing, add '
-                "dict(type='LocalVisBackend') to the vis_backends of the visualizer"
+                f'no {self.out_file}: {runner.log_dir} has no vis_data/scalars.json, '
+                "add dict(type='LocalVisBackend') to the vis_backends of the visualizer"
             )
             return
         path = Path(runner.work_dir, self.out_file)

@@ -4,7 +4,6 @@ from typing import Any
 
 from torch import nn
 
-from mmpatchconvnet import checkpoints  # noqa: F401 (registers deit://)
 from mmpatchconvnet.models.attention_pooling import AttentionPooling
 from mmpatchconvnet.models.patchconvnet import PatchConvNet
 from mmpatchconvnet.models.pyramids import DeconvPyramid, ResizePyramid, SimplePyramid

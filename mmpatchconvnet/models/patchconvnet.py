@@ -19,6 +19,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mmpatchconvnet.checkpoints import load_weights
 from mmpatchconvnet.models.layers import LayerNorm2d, SqueezeExcite
 from mmpatchconvnet.registry import MODELS
 
@@ -186,6 +187,26 @@ class PatchConvNet(BaseModule):
             if i in self.out_indices:
                 outputs.append(x)
         return tuple(outputs)
+
+    def init_weights(self) -> None:
+        """mmengine's, but a `Pretrained` checkpoint that does not fit is an error.
+
+        It may hold the blocks behind the last tap, which are not built.
+
+        Raises:
+            CheckpointError: Keys or shapes are not those of this column.
+        """
+        cfg = self.init_cfg
+        if not isinstance(cfg, dict) or cfg.get('type') != 'Pretrained':
+            super().init_weights()
+            return
+        load_weights(
+            self,
+            cfg['checkpoint'],
+            prefix=cfg.get('prefix') or '',
+            optional=r'blocks\.\d+\.',
+        )
+        self.is_init = True
 
     def train(self, mode: bool = True) -> 'PatchConvNet':
         """Set the training mode, but for frozen parts, which stay in eval mode."""

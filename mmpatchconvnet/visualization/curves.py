@@ -7,6 +7,7 @@ or iterations, whichever the config logs by; here everything is put over iterati
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,27 +34,30 @@ Record = dict[str, Any]
 
 
 def plot_curves(
-    scalars_path: str | os.PathLike, out_path: str | os.PathLike, title: str = ''
+    scalars_paths: Sequence[str | os.PathLike],
+    out_path: str | os.PathLike,
+    title: str = '',
 ) -> None:
     """Draw the losses of a run, and its validation metrics if there are any.
 
     Args:
-        scalars_path: `vis_data/scalars.json` of the run. Lines cut off by a crash are
-            passed over; where a resumed run takes steps again, the later ones count.
+        scalars_paths: `vis_data/scalars.json` of each start of the run, in order. Lines
+            cut off by a crash are passed over; where a resumed run takes steps again,
+            the later ones count.
         out_path: The picture to write.
         title: The headline.
 
     Raises:
-        ValueError: The file holds no training and no validation line.
+        ValueError: The files hold no training and no validation line.
     """
-    training, validation = read_scalars(scalars_path)
+    training, validation = read_scalars(scalars_paths)
     losses = [name for name in _names(training) if 'loss' in name]
     metrics = [name for name in _names(validation) if _is_metric(name)]
     panels = bool(losses) + bool(metrics)
     if not panels:
         raise ValueError(
-            f'{scalars_path} holds no losses and no metrics: give plot_curves the '
-            'vis_data/scalars.json of a run that has logged at least once'
+            f'{", ".join(map(str, scalars_paths))} holds no losses and no metrics: '
+            'give plot_curves the vis_data/scalars.json of a run that has logged once'
         )
     figure = Figure(figsize=(7 * panels, 4), dpi=130, layout='constrained')
     axes = iter(figure.subplots(1, panels, squeeze=False)[0])
@@ -68,13 +72,14 @@ def plot_curves(
 
 
 def read_scalars(
-    scalars_path: str | os.PathLike,
+    scalars_paths: Sequence[str | os.PathLike],
 ) -> tuple[dict[int, Record], dict[int, Record]]:
     """The training and the validation lines of a run, both by iteration."""
     training: dict[int, Record] = {}
     validation: dict[int, Record] = {}
     now = 0
-    for line in Path(scalars_path).read_text().splitlines():
+    texts = (Path(path).read_text() for path in scalars_paths)
+    for line in (line for text in texts for line in text.splitlines()):
         try:
             record = {_bare(key): value for key, value in json.loads(line).items()}
         except json.JSONDecodeError:

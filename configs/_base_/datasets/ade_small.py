@@ -15,6 +15,7 @@ _base_.train_dataloader.dataset.pipeline[3].crop_size = crop_size
 _base_.train_dataloader.dataset.pipeline.pop(5)  # colours carry meaning here
 for loader in (_base_.val_dataloader, _base_.test_dataloader):
     loader.dataset.pipeline[1] = dict(type='Resize', scale_factor=1.0)
+del loader  # or it would become a setting
 
 dataset = dict(
     type='BaseSegDataset',
@@ -25,3 +26,4 @@ dataset = dict(
 train_dataloader = dict(batch_size=8, num_workers=2, dataset=dataset)
 val_dataloader = dict(num_workers=2, dataset=dataset)
 test_dataloader = val_dataloader
+del dataset

@@ -12,6 +12,7 @@ _base_.train_dataloader.dataset.pipeline[2] = dict(
 )
 for loader in (_base_.val_dataloader, _base_.test_dataloader):
     loader.dataset.pipeline[1] = dict(type='Resize', scale_factor=1.0)
+del loader  # or it would become a setting
 
 train_dataloader = dict(
     batch_size=4,
