@@ -48,8 +48,8 @@ def examine() -> Iterator[Finding]:
         yield look_at_device()
     present = [host for host in HOSTS if importlib.util.find_spec(host)]
     if not present:
-        packages = ' '.join(packages[original] for packages in HOSTS.values())
-        yield Finding('hosts', 'none is installed', f'pip install {packages}')
+        all_hosts = ' '.join(packages[original] for packages in HOSTS.values())
+        yield Finding('hosts', 'none is installed', f'pip install {all_hosts}')
     for host, packages in HOSTS.items():
         if host not in present:
             yield Finding(host, f'not installed (pip install {packages[original]})')
