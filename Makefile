@@ -21,7 +21,7 @@ $(READY): $(wildcard requirements/*.txt) pyproject.toml setup.py
 	$(BIN)/python -m pip install --quiet --upgrade pip 'setuptools<82' wheel
 	$(BIN)/python -m pip install -r requirements/torch.txt
 	$(BIN)/python -m pip install -r requirements/torch.txt -r requirements/onedl.txt -r requirements/dev.txt
-	$(BIN)/python -m pip install -qq --no-build-isolation --editable .
+	$(BIN)/python -m pip install -qq --no-build-isolation --config-settings editable_mode=compat --editable .
 	@touch $@
 
 demo: $(READY)  ## train, evaluate and draw a classifier, an UperNet and a Mask R-CNN

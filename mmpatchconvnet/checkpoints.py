@@ -172,11 +172,11 @@ def load_file(path: str | Path) -> dict:
     torch.serialization.add_safe_globals(allowed)
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
-    except UnpicklingError as error:
+    except (UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).split('\n')[0]
         raise CheckpointError(
-            f'{path} is not read, as it holds more than tensors ({reason}): give a '
-            'checkpoint from a source you trust, saved as a state_dict.'
+            f'{path} is torn or holds more than tensors ({reason}): give a checkpoint '
+            'that is whole and saved as a state_dict.'
         ) from None
 
 

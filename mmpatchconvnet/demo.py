@@ -116,7 +116,8 @@ def train(task: Task, scenes: Path, work_dir: Path, console: Console) -> Result:
         '--work-dir',
         os.path.relpath(work_dir, ROOT),
     ]
-    console.print(f'\n[bold]{task.name}[/]: python {" ".join(command)}', soft_wrap=True)
+    shown = f'{os.path.relpath(sys.executable, ROOT)} {" ".join(command)}'
+    console.print(f'\n[bold]{task.name}[/]: {shown}', soft_wrap=True)
     start = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, *command],
@@ -152,7 +153,7 @@ def train(task: Task, scenes: Path, work_dir: Path, console: Console) -> Result:
     score = task.scale * last_score(work_dir, task.key)
     seconds = time.monotonic() - start
     console.print(f'  {task.metric} {score:.3f} after {seconds:.0f} s')
-    return Result(task, score, seconds, f'python {" ".join(command)}')
+    return Result(task, score, seconds, shown)
 
 
 def last_score(work_dir: Path, key: str) -> float:
@@ -175,7 +176,7 @@ def results_table(results: list[Result]) -> Table:
                 r.task.metric,
                 round(r.score, 3),
                 r.task.target,
-                int(r.seconds),
+                round(r.seconds),
             ]
             for r in results
         ],

@@ -110,6 +110,14 @@ def test_a_checkpoint_with_code_in_it_is_refused(classifier, tmp_path):
             load_weights(classifier, name)
 
 
+@pytest.mark.parametrize('content', [b'', b'# no checkpoint', b'PK\x03\x04 torn'])
+def test_a_file_that_is_no_checkpoint_is_named(classifier, tmp_path, content):
+    path = tmp_path / 'weights.pth'
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r'weights\.pth is torn or holds'):
+        load_weights(classifier, str(path))
+
+
 def test_a_start_needs_weights_that_fit(official, classifier, tmp_path):
     path = str(tmp_path / 'weights.pth')
     weights = convert_deit_checkpoint(official)

@@ -3,6 +3,12 @@
 python tools/test.py CONFIG work_dirs/NAME/iter_400.pth
 """
 
+import os
+
+# Waiting CPU threads must not spin: data workers and other programs share the cores,
+# and training was 10 times slower for it. OpenMP reads this when torch is imported.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
 from mmpatchconvnet.checkpoints import load_weights
 from mmpatchconvnet.engine.launch import argument_parser, build_runner, load_config
 
@@ -12,6 +18,8 @@ def main() -> None:
     parser.add_argument('checkpoint', help='what tools/train.py has saved')
     settings = vars(parser.parse_args())
     checkpoint = settings.pop('checkpoint')
+    if '://' not in checkpoint and not os.path.isfile(checkpoint):
+        raise SystemExit(f'error: {checkpoint} is no file: give a checkpoint.')
     try:
         runner = build_runner(load_config(**settings), training=False)
         load_weights(getattr(runner.model, 'module', runner.model), checkpoint)

@@ -3,6 +3,12 @@
 python tools/train.py configs/mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py
 """
 
+import os
+
+# Waiting CPU threads must not spin: data workers and other programs share the cores,
+# and training was 10 times slower for it. OpenMP reads this when torch is imported.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
 from mmpatchconvnet.checkpoints import CheckpointError
 from mmpatchconvnet.engine.launch import (
     argument_parser,

@@ -164,7 +164,9 @@ def _draw_bars(axes: Axes, names: list[str], record: Record) -> None:
     axes.set_title(_headline('validation', names), loc='left', color=INK)
     axes.tick_params(colors=INK, length=0)
     axes.set_xticks([])
-    axes.margins(x=0.15)
+    # Scores are shares or percents: a bar shows how much of all that is.
+    longest = max(record[name] for name in shown)
+    axes.set_xlim(0, 1.15 * next((top for top in (1, 100) if longest <= top), longest))
     # Bars of one thickness, from the top down, however many there are.
     axes.set_ylim(len(shown) - MAX_LINES - 0.5, len(shown) - 0.5)
     axes.spines[['top', 'right', 'bottom']].set_visible(False)
