@@ -165,13 +165,15 @@ def read_weights(path: str) -> dict[str, Tensor]:
     return dict(checkpoint)
 
 
-def load_file(path: str | Path) -> dict:
+def load_file(
+    path: str | Path, map_location: str | torch.device | None = 'cpu'
+) -> dict:
     """Read a file that holds tensors, and besides at most what mmengine logs."""
     # The classes of mmengine's log buffers; older versions do not list them.
     allowed: list = getattr(mmengine_checkpoint, 'get_torch_safe_globals', list)()
     torch.serialization.add_safe_globals(allowed)
     try:
-        return torch.load(path, map_location='cpu', weights_only=True)
+        return torch.load(path, map_location=map_location, weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).split('\n')[0]
         raise CheckpointError(
@@ -265,7 +267,7 @@ def load_deit_checkpoint(
         if get_local_rank() == 0:
             download(f'{OFFICIAL_URL}/{name}.pth', place)
         barrier()
-    return dict(state_dict=convert_deit_checkpoint(load_file(place)))
+    return dict(state_dict=convert_deit_checkpoint(load_file(place, map_location)))
 
 
 def download(url: str, place: Path) -> None:

@@ -125,7 +125,6 @@ def train(task: Task, scenes: Path, work_dir: Path, console: Console) -> Result:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | dict(OMP_WAIT_POLICY='PASSIVE'),
     )
     assert process.stdout is not None
     last_lines: deque[str] = deque(maxlen=20)
