@@ -1,17 +1,16 @@
-"""The official key map, strict loading, and the deit:// scheme."""
-
-import urllib.error
+"""The official key map and strict loading."""
 
 import pytest
 import torch
 from mmengine.registry import init_default_scope
 from recipe import official_shapes, official_state_dict
 
-from mmpatchconvnet import PatchConvNet, PerTokenLinearHead, checkpoints
+from mmpatchconvnet import PerTokenLinearHead
 from mmpatchconvnet.checkpoints import (
     CheckpointError,
     check_start,
     convert_deit_checkpoint,
+    convert_to_deit,
     load_weights,
 )
 from mmpatchconvnet.registry import MODELS
@@ -56,6 +55,7 @@ def test_converted_weights_fit_a_classifier_of_mmpretrain(
     depthwise = official['blocks.1.attn.qkv_pos.2.weight']
     assert torch.equal(classifier.backbone.blocks[1].depthwise.weight, depthwise)
     assert torch.equal(classifier.head.fc.weight, official['head.weight'])
+    assert convert_to_deit(classifier.state_dict()).keys() == official.keys()
 
 
 def test_a_model_with_a_token_for_each_class(official):
@@ -96,6 +96,9 @@ def test_load_weights_is_strict(official, classifier, tmp_path):
         load_weights(classifier, path)
     with pytest.raises(ValueError, match=r'nowhere\.pth is no file'):
         load_weights(classifier, 'nowhere.pth')
+    torch.save([torch.zeros(1)], path)
+    with pytest.raises(ValueError, match='holds a list has no named tensors'):
+        load_weights(classifier, path)
 
 
 class Foreign:
@@ -130,58 +133,3 @@ def test_a_start_needs_weights_that_fit(official, classifier, tmp_path):
         check_start(classifier, path, resume=False)
     with pytest.raises(CheckpointError, match='has the unknown 1 keys foo and misses'):
         check_start(classifier, path, resume=True)
-
-
-@pytest.fixture
-def deit_file(tmp_path, official):
-    path = tmp_path / 's60.pth'
-    torch.save({'model': official}, path)
-    return path
-
-
-def column(checkpoint: str, **settings) -> PatchConvNet:
-    init_cfg = dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone.')
-    settings = {'arch': dict(embed_dims=32, depth=2), 'init_cfg': init_cfg, **settings}
-    return PatchConvNet(**settings)
-
-
-@pytest.mark.parametrize('place', ['cache', 'file'])
-def test_deit_scheme_through_init_cfg(
-    monkeypatch, tmp_path, deit_file, official, place
-):
-    name = str(deit_file)
-    if place == 'cache':
-        monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-        name = 's60_224_1k'
-        cached = tmp_path / 'hub' / 'checkpoints' / f'{name}.pth'
-        cached.parent.mkdir(parents=True)
-        deit_file.rename(cached)
-    backbone = column(f'deit://{name}')
-    backbone.init_weights()
-    assert torch.equal(backbone.blocks[0].gamma, official['blocks.0.gamma_1'])
-
-
-def test_a_pretrained_column_that_does_not_fit_is_an_error(deit_file):
-    name = f'deit://{deit_file}'
-    column(name, out_indices=0).init_weights()  # blocks behind the last tap are spare
-    with pytest.raises(CheckpointError, match=r'not fit PatchConvNet.*misses the 13'):
-        column(name, arch=dict(embed_dims=32, depth=3)).init_weights()
-    with pytest.raises(CheckpointError, match=r'its stem.* has shape'):
-        column(name, arch=dict(embed_dims=64, depth=2)).init_weights()
-    without_prefix = dict(type='Pretrained', checkpoint=name)
-    with pytest.raises(CheckpointError, match='has the unknown'):
-        column(name, init_cfg=without_prefix).init_weights()
-
-
-def test_deit_scheme_says_where_to_put_the_file(monkeypatch, tmp_path):
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-
-    def offline(*_, **__):
-        raise urllib.error.URLError('no network')
-
-    monkeypatch.setattr(torch.hub, 'urlopen', offline)
-    with pytest.raises(CheckpointError, match=r'no network.*put it at .*s60_224'):
-        checkpoints.load_deit_checkpoint('deit://s60_224_1k')
-    assert not list(tmp_path.rglob('*.pth'))
-    with pytest.raises(CheckpointError, match=r'deit://s61 is no official .* s60_224'):
-        checkpoints.load_deit_checkpoint('deit://s61')

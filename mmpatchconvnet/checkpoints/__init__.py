@@ -1,0 +1,32 @@
+"""Checkpoints: official ones and ours, read safely, renamed and loaded strictly."""
+
+from mmpatchconvnet.checkpoints.conversion import (
+    CheckpointError,
+    backbone_weights,
+    convert_deit_checkpoint,
+    convert_to_deit,
+)
+from mmpatchconvnet.checkpoints.convert_file import MODES, KeyGroup, convert_file
+from mmpatchconvnet.checkpoints.loading import (
+    check_start,
+    load_file,
+    load_weights,
+    read_weights,
+)
+from mmpatchconvnet.checkpoints.official import OFFICIAL_FILES, load_deit_checkpoint
+
+__all__ = [
+    'MODES',
+    'OFFICIAL_FILES',
+    'CheckpointError',
+    'KeyGroup',
+    'backbone_weights',
+    'check_start',
+    'convert_deit_checkpoint',
+    'convert_file',
+    'convert_to_deit',
+    'load_deit_checkpoint',
+    'load_file',
+    'load_weights',
+    'read_weights',
+]

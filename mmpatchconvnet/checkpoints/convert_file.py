@@ -1,0 +1,140 @@
+"""From one checkpoint file to another, with a report on what became of the names."""
+
+import io
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from posixpath import commonpath
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmpatchconvnet.atomic_files import write_whole
+from mmpatchconvnet.checkpoints.conversion import (
+    CheckpointError,
+    backbone_weights,
+    convert_deit_checkpoint,
+    convert_to_deit,
+    count_numbers,
+    tables_for_ours,
+)
+from mmpatchconvnet.checkpoints.loading import read_weights
+
+MODES = {
+    'to-ours': 'an official file, or deit://NAME -> an mmpretrain classifier',
+    'to-official': 'a classifier of ours -> the names of the official code',
+    'backbone': 'a classifier, detector or segmentor of ours -> its PatchConvNet alone',
+}
+
+BLOCK_NUMBER = r'(?:backbone\.)?blocks\.(\d+)\.'
+
+
+class KeyGroup(NamedTuple):
+    """A part of a checkpoint and what became of its names.
+
+    `tensors` and `parameters` count what was written; of a part left out, where `new`
+    is empty, what was given.
+    """
+
+    part: str
+    tensors: int
+    parameters: int
+    old: str
+    new: str
+
+
+def convert_file(
+    mode: str, source: str, target: str | Path, overwrite: bool = False
+) -> list[KeyGroup]:
+    """Convert a checkpoint; the new file is a bare dict of tensors.
+
+    Args:
+        mode: One of `MODES`.
+        source: A file, or `deit://` with the name or the file of an official one.
+        target: The file to write, whole or not at all.
+        overwrite: Replace the target if it exists.
+
+    Returns:
+        A row for each part that was written, then for each that was left out.
+
+    Raises:
+        CheckpointError: The target exists, or the source does not fit the mode.
+    """
+    if mode not in MODES:
+        raise CheckpointError(f'mode={mode!r}: give one of {", ".join(MODES)}.')
+    if Path(target).exists() and not overwrite:
+        raise CheckpointError(f'{target} exists: give another name, or --overwrite.')
+    if '://' in source and not source.startswith('deit://'):
+        # mmengine reads what is behind other addresses, and not by weights_only=True.
+        raise CheckpointError(f'{source} is no file: download it, or give deit://NAME.')
+    given = read_weights(source)
+    if mode == 'backbone':
+        ours, written = given, backbone_weights(given)
+    elif mode == 'to-official':
+        ours, written = given, convert_to_deit(given)
+    elif source.startswith('deit://'):  # converted while it was read
+        ours = written = given
+    else:
+        ours = written = convert_deit_checkpoint(given)
+
+    buffer = io.BytesIO()
+    torch.save(written, buffer)
+    write_whole(target, buffer.getvalue())
+    return key_report(mode, ours, written)
+
+
+def key_report(
+    mode: str, ours: Mapping[str, Tensor], written: Mapping[str, Tensor]
+) -> list[KeyGroup]:
+    """The rows of a report.
+
+    Args:
+        mode: One of `MODES`.
+        ours: The checkpoint under our names.
+        written: The new file's tensors.
+    """
+    rows, taken = [], set()
+    for part, table in tables_for_ours(ours).items():
+        if mode == 'to-ours':
+            pairs = list(table.items())
+        elif mode == 'to-official':
+            pairs = [(our, official) for official, our in table.items()]
+        else:
+            pairs = [(our, our.removeprefix('backbone.')) for our in table.values()]
+        pairs = [(old, new) for old, new in pairs if new in written]
+        old, new = {old for old, _ in pairs}, {new for _, new in pairs}
+        if part == 'blocks':
+            part = f'blocks ({count_numbers(BLOCK_NUMBER, new)})'
+        if pairs:
+            rows.append(KeyGroup(part, *size(written, new), pattern(old), pattern(new)))
+        taken |= old
+    if mode == 'backbone':
+        for part, keys in by_first_name(ours.keys() - taken):
+            rows.append(KeyGroup(part, *size(ours, keys), pattern(keys), ''))
+    return rows
+
+
+def size(weights: Mapping[str, Tensor], keys: Collection[str]) -> tuple[int, int]:
+    """Number of tensors and of parameters under these keys."""
+    return len(keys), sum(weights[key].numel() for key in keys)
+
+
+def pattern(keys: Iterable[str]) -> str:
+    """What the keys have in common, for each of their first names.
+
+    Example:
+        >>> pattern({'norm.bias', 'head.fc.weight', 'head.fc.bias'})
+        'head.fc.*, norm.bias'
+    """
+    patterns = []
+    for _, group in by_first_name(keys):
+        common = commonpath(key.replace('.', '/') for key in group).replace('/', '.')
+        patterns.append(common if len(group) == 1 else f'{common}.*')
+    return ', '.join(patterns)
+
+
+def by_first_name(keys: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """The keys in groups of one name before the first dot."""
+    for name, group in groupby(sorted(keys), key=lambda key: key.split('.')[0]):
+        yield name, list(group)

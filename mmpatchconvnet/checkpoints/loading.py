@@ -1,0 +1,108 @@
+"""Reading checkpoints without running code in them, and loading them strictly."""
+
+import re
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from mmengine.runner import CheckpointLoader
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from torch import Tensor, nn
+
+from mmpatchconvnet.checkpoints.conversion import (
+    CheckpointError,
+    check_keys,
+    tensors_of,
+)
+
+
+def read_weights(path: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint: a file, a URL, or `deit://NAME`.
+
+    Files are read with `weights_only=True`: no code in them is run.
+
+    Raises:
+        CheckpointError: There is no such file, more than data in it, or no tensors.
+    """
+    if '://' in path:
+        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    elif not Path(path).is_file():
+        raise CheckpointError(f'{path} is no file: give a checkpoint.')
+    else:
+        checkpoint = load_file(path)
+    return tensors_of(checkpoint)
+
+
+def load_file(
+    path: str | Path, map_location: str | torch.device | None = 'cpu'
+) -> dict:
+    """Read a file that holds tensors, and besides at most what mmengine logs."""
+    # The classes of mmengine's log buffers; older versions do not list them.
+    allowed: list = getattr(mmengine_checkpoint, 'get_torch_safe_globals', list)()
+    torch.serialization.add_safe_globals(allowed)
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).split('\n')[0]
+        raise CheckpointError(
+            f'{path} is torn or holds more than tensors ({reason}): give a checkpoint '
+            'that is whole and saved as a state_dict.'
+        ) from None
+
+
+def load_weights(
+    model: nn.Module, path: str, prefix: str = '', optional: str | None = None
+) -> None:
+    """Load a checkpoint of this very model; a key too many or too few is an error.
+
+    Args:
+        model: A model without its distributed wrapper.
+        path: A file, a URL, or `deit://NAME`.
+        prefix: Take only the keys that start with it, without it.
+        optional: A pattern of keys that may be there and are not used.
+
+    Raises:
+        CheckpointError: There is no such file, or its keys or shapes are not the
+            model's.
+    """
+    weights = {
+        key.removeprefix(prefix): value
+        for key, value in read_weights(path).items()
+        if key.startswith(prefix)
+    }
+    own = model.state_dict()
+    if optional:
+        weights = {
+            key: value
+            for key, value in weights.items()
+            if key in own or not re.match(optional, key)
+        }
+    part = f' under {prefix!r}' if prefix else ''
+    subject = f'{path}{part} does not fit {type(model).__name__}'
+    remedy = 'give the checkpoint and the config of one model'
+    check_keys(weights.keys(), own.keys(), subject, remedy)
+    for key, value in weights.items():
+        if value.shape != own[key].shape:
+            raise CheckpointError(
+                f'{subject}: its {key} has shape {tuple(value.shape)}, not '
+                f'{tuple(own[key].shape)}; {remedy}.'
+            )
+    model.load_state_dict(weights)
+
+
+def check_start(model: nn.Module, path: str, resume: bool) -> None:
+    """Raise unless a training of this model can start from a checkpoint.
+
+    To resume, all keys must be the model's; to start from its weights, as in
+    fine-tuning with other classes, at least one tensor must fit.
+    """
+    weights, own = read_weights(path), model.state_dict()
+    name = type(model).__name__
+    if resume:
+        remedy = 'give a checkpoint of this config'
+        check_keys(weights.keys(), own.keys(), f'{path} does not fit {name}', remedy)
+    elif not any(k in own and own[k].shape == v.shape for k, v in weights.items()):
+        raise CheckpointError(
+            f'{path} has no tensor that fits {name}: give a checkpoint of a similar '
+            'model in load_from, or leave it out.'
+        )

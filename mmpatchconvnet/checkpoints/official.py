@@ -1,0 +1,149 @@
+"""The official files and the scheme `deit://NAME`, which gives them our names.
+
+They are listed in
+https://github.com/facebookresearch/deit/blob/main/README_patchconvnet.md
+"""
+
+import hashlib
+import os
+import tempfile
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+from mmengine.dist import barrier, is_distributed
+from mmengine.logging import print_log
+from mmengine.runner import CheckpointLoader
+
+from mmpatchconvnet.atomic_files import write_whole
+from mmpatchconvnet.checkpoints.conversion import (
+    CheckpointError,
+    convert_deit_checkpoint,
+)
+from mmpatchconvnet.checkpoints.loading import load_file
+
+OFFICIAL_URL = 'https://dl.fbaipublicfiles.com/deit'
+OFFICIAL_FILES = (
+    's60_224_1k',
+    's120_224_1k',
+    'b60_224_1k',
+    'b120_224_1k',
+    's60_224_21k',
+    's60_384_21k',
+    's60_512_21k',
+    'b60_224_21k',
+    'b60_384_21k',
+    'b120_224_21k',
+    'b120_384_21k',
+    's60_multi_scratch_1k',
+    's60_multi_finetune_1k',
+)
+
+
+@CheckpointLoader.register_scheme(prefixes='deit://')
+def load_deit_checkpoint(
+    filename: str, map_location: str | torch.device | None = None
+) -> dict:
+    """What `deit://s60_224_1k` stands for: the official file, converted in memory.
+
+    `deit://PATH` reads a file. A name is looked for where torch keeps its downloads
+    (`$TORCH_HOME/hub/checkpoints/s60_224_1k.pth`) and downloaded to that place, by one
+    process of a machine, if it is not there. All processes must call this.
+
+    The official names hold no hash to compare with. The SHA-256 of what was found at
+    first use, downloaded or put there by hand, is therefore recorded beside the file,
+    for `sha256sum -c`, and a file that has changed since is an error.
+
+    Args:
+        filename: `deit://` with a file or the name of an official one.
+        map_location: Where the tensors go, as in `torch.load`.
+
+    Returns:
+        The tensors with our names, under `state_dict`.
+
+    Raises:
+        CheckpointError: There is neither such a file nor an official one of this name,
+            it cannot be downloaded, or it is not the one that was used first.
+    """
+    name = filename.removeprefix('deit://')
+    if Path(name).is_file():
+        return dict(state_dict=convert_deit_checkpoint(load_file(name, map_location)))
+    if name not in OFFICIAL_FILES:
+        raise CheckpointError(
+            f'{filename} is no official checkpoint: give deit:// with a file or one of '
+            f'{", ".join(OFFICIAL_FILES)}.'
+        )
+    place = Path(torch.hub.get_dir(), 'checkpoints', f'{name}.pth')
+    fetch(f'{OFFICIAL_URL}/{name}.pth', place)
+    check_hash(place)
+    weights = convert_deit_checkpoint(load_file(place, map_location))
+    # Only now, as a record of a torn file would speak against the whole one.
+    if is_first_of_machine() and not record_of(place).exists():
+        record_hash(place)
+    return dict(state_dict=weights)
+
+
+def is_first_of_machine() -> bool:
+    # Not mmengine's get_local_rank: it asks for a process group that no launcher makes.
+    return not is_distributed() or int(os.environ.get('LOCAL_RANK', 0)) == 0
+
+
+def fetch(url: str, place: Path) -> None:
+    """Download a file that is not there yet, while other processes wait."""
+    try:
+        if is_first_of_machine() and not place.is_file():
+            download(url, place)
+    finally:
+        barrier()  # even after an error, or the others would wait forever
+    if not place.is_file():
+        raise CheckpointError(
+            f'{place} is missing: the first process of this machine could not download '
+            f'{url}; put it there.'
+        )
+
+
+def download(url: str, place: Path) -> None:
+    """Fetch a checkpoint, whole or not at all."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix='.', dir=place.parent) as folder:
+            partial = Path(folder, place.name)
+            torch.hub.download_url_to_file(url, str(partial))
+            load_file(partial)  # a broken connection leaves a torn file and no error
+            os.replace(partial, place)
+    except (OSError, HTTPException, CheckpointError) as error:
+        raise CheckpointError(
+            f'{url} cannot be downloaded ({error}): put it at {place}.'
+        ) from None
+
+
+def record_of(place: Path) -> Path:
+    """Where the hash of a file is recorded."""
+    return place.with_name(f'{place.name}.sha256')
+
+
+def record_hash(place: Path) -> None:
+    """Record the SHA-256 of a file beside it, in the format of `sha256sum`."""
+    record = record_of(place)
+    try:
+        write_whole(record, f'{sha256_of(place)}  {place.name}\n'.encode())
+    except OSError as error:  # a shared cache may be read-only
+        print_log(f'{place} is used without a record of its hash: {error}', 'current')
+
+
+def check_hash(place: Path) -> None:
+    """Raise if a file is not the one whose hash is recorded beside it."""
+    record = record_of(place)
+    if record.is_file() and sha256_of(place) not in record.read_text().split():
+        raise CheckpointError(
+            f'{place} has changed since {record} was written: delete both to download '
+            'it again, or only the record if you trust the new file.'
+        )
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
