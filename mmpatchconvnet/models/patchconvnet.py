@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -65,10 +66,18 @@ class PatchConvBlock(nn.Module):
     """
 
     def __init__(
-        self, embed_dims: int, layer_scale_init_value: float, drop_path_rate: float
+        self,
+        embed_dims: int,
+        layer_scale_init_value: float,
+        drop_path_rate: float,
+        norm_cfg: dict | None = None,
     ) -> None:
         super().__init__()
-        self.norm = LayerNorm2d(embed_dims)
+        self.norm = (
+            build_norm_layer(norm_cfg, embed_dims)[1]
+            if norm_cfg
+            else LayerNorm2d(embed_dims)
+        )
         self.pointwise_in = nn.Conv2d(embed_dims, embed_dims, 1)
         self.depthwise = nn.Conv2d(
             embed_dims, embed_dims, 3, padding=1, groups=embed_dims
@@ -107,6 +116,7 @@ class PatchConvNet(BaseModule):
             first k blocks. Frozen parts stay in eval mode.
         drop_path_rate: Stochastic depth, in [0, 1), the same for every block.
         with_cp: Recompute each block in the backward pass to save memory.
+        norm_cfg: Norm of the blocks; None is the LayerNorm of all released models.
         init_cfg: Initialization of mmengine, such as
             `dict(type='Pretrained', checkpoint=..., prefix='backbone.')`.
 
@@ -135,6 +145,7 @@ class PatchConvNet(BaseModule):
         frozen_stages: int = -1,
         drop_path_rate: float = 0.0,
         with_cp: bool = False,
+        norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -161,7 +172,10 @@ class PatchConvNet(BaseModule):
         self.stem = ConvStem(in_channels, self.embed_dims)
         self.blocks = nn.ModuleList(
             PatchConvBlock(
-                self.embed_dims, settings['layer_scale_init_value'], drop_path_rate
+                self.embed_dims,
+                settings['layer_scale_init_value'],
+                drop_path_rate,
+                norm_cfg,
             )
             for _ in range(self.out_indices[-1] + 1)
         )

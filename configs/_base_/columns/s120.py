@@ -1,0 +1,22 @@
+"""PatchConvNet-S120 as the column of a detector or segmentor.
+
+Taps at 1/3, 1/2, 2/3 and all of the depth and stochastic depth 0.1 follow
+XCiT-S24/16, the recipe that the paper's authors point to; the paper's own
+values are not published.
+"""
+
+width = 384
+column = dict(
+    type='mmpatchconvnet.PatchConvNet',
+    arch='s120',
+    out_indices=(39, 59, 79, 119),
+    drop_path_rate=0.1,
+    init_cfg=dict(
+        type='Pretrained', checkpoint='deit://s120_224_1k', prefix='backbone.'
+    ),
+)
+pyramid = dict(
+    type='mmpatchconvnet.DeconvPyramid',
+    in_channels=width,
+    norm_cfg=dict(type='SyncBN'),
+)

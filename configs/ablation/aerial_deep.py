@@ -1,0 +1,12 @@
+"""Narrower and deeper than the base at the same cost of the column."""
+
+_base_ = '../demo/upernet_patchconvnet-tiny_aerial.py'
+
+_base_.model.backbone.arch.embed_dims = 96
+_base_.model.backbone.arch.depth = 26
+_base_.model.backbone.out_indices = (8, 12, 16, 25)
+_base_.model.neck.in_channels = 96
+_base_.model.neck.stem_channels = (24, 48)
+model = dict(
+    decode_head=dict(in_channels=[96] * 4), auxiliary_head=dict(in_channels=96)
+)

@@ -1,0 +1,5 @@
+"""Taps at the last four blocks, where the base spreads them over the depth."""
+
+_base_ = '../demo/upernet_patchconvnet-tiny_aerial.py'
+
+model = dict(backbone=dict(out_indices=(8, 9, 10, 11)))

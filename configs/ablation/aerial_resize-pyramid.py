@@ -1,0 +1,5 @@
+"""A pyramid without parameters, where the base has `DeconvPyramid`."""
+
+_base_ = '../demo/upernet_patchconvnet-tiny_aerial.py'
+
+_base_.model.neck.type = 'mmpatchconvnet.ResizePyramid'

@@ -1,0 +1,22 @@
+"""Cascade Mask R-CNN on COCO with PatchConvNet-S60, where the base has ConvNeXt-T.
+
+The layer-wise decay of the base, 0.7 over 6 groups, goes by our column's depth.
+"""
+
+_base_ = [
+    '../_base_/columns/s60.py',
+    'mmdet::convnext/cascade-mask-rcnn_convnext-t-p4-w7_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py',
+]
+
+custom_imports = dict(imports=['mmpatchconvnet'])  # of the base: mmpretrain.models
+model = dict(
+    backbone=dict(_delete_=True, **_base_.column),
+    neck=[
+        _base_.pyramid,
+        dict(type='FPN', in_channels=[_base_.width] * 4, out_channels=256, num_outs=5),
+    ],
+)
+optim_wrapper = dict(
+    constructor='mmpatchconvnet.LayerDecayOptimWrapperConstructor',
+    paramwise_cfg=dict(_delete_=True, decay_rate=0.7, num_groups=6),
+)

@@ -1,0 +1,9 @@
+"""ResNet-18 with average pooling where the base has the column."""
+
+_base_ = '../demo/classifier_patchconvnet-tiny_signs.py'
+
+model = dict(
+    backbone=dict(_delete_=True, type='ResNet', depth=18),
+    neck=dict(_delete_=True, type='GlobalAveragePooling'),
+    head=dict(in_channels=512),
+)

@@ -1,0 +1,5 @@
+"""ResNet-50 where the base has ResNet-18."""
+
+_base_ = 'classifier_resnet18_signs.py'
+
+model = dict(backbone=dict(depth=50), head=dict(in_channels=2048))

@@ -1,0 +1,28 @@
+"""Classifies the ten digits of sign language: 600 real pictures, 400 steps.
+
+    python tools/train.py configs/demo/classifier_patchconvnet-tiny_signs.py \
+        --data-root PATH
+
+PATH holds `train/CLASS/*` and `val/CLASS/*`: the data set of Mavi 2020
+(https://arxiv.org/abs/2011.08927), or your own with its folders' names in `metainfo`.
+"""
+
+_base_ = [
+    '../_base_/models/classifier_patchconvnet-tiny.py',
+    '../_base_/datasets/class_folders_small.py',
+    '../_base_/short_run.py',
+]
+default_scope = 'mmpretrain'
+
+size = 96
+_base_.train_pipeline[1].scale = size
+_base_.test_pipeline[1].scale = size
+_base_.custom_hooks[1].num_images = 24
+
+metainfo = dict(classes=tuple('0123456789'))
+num_classes = len(metainfo['classes'])
+model = dict(head=dict(num_classes=num_classes))
+data_preprocessor = dict(num_classes=num_classes)
+train_dataloader = dict(dataset=dict(metainfo=metainfo, pipeline=_base_.train_pipeline))
+val_dataloader = dict(dataset=dict(metainfo=metainfo, pipeline=_base_.test_pipeline))
+test_dataloader = val_dataloader

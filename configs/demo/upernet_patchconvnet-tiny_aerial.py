@@ -1,0 +1,40 @@
+"""Labels every pixel of pictures from the air: 110 real pictures, 300 steps.
+
+    python tools/train.py configs/demo/upernet_patchconvnet-tiny_aerial.py \
+        --data-root PATH
+
+PATH holds `images/{train,val}/*.jpg` and `labels/{train,val}/*.png`: tiles of Dubai by
+Humans in the Loop and the MBRSC, or your own data with its classes in `metainfo`.
+"""
+
+_base_ = [
+    '../_base_/models/upernet_patchconvnet-tiny.py',
+    '../_base_/datasets/label_maps_small.py',
+    '../_base_/short_run.py',
+]
+default_scope = 'mmseg'
+
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
+max_iters = 300
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+_base_.param_scheduler[1].end = max_iters
+default_hooks = dict(checkpoint=dict(interval=max_iters))
+
+metainfo = dict(
+    classes=('building', 'land', 'road', 'vegetation', 'water'),
+    palette=[
+        (60, 16, 152),
+        (132, 41, 246),
+        (110, 193, 228),
+        (254, 221, 58),
+        (226, 169, 41),
+    ],
+)
+num_classes = len(metainfo['classes'])
+model = dict(
+    decode_head=dict(num_classes=num_classes),
+    auxiliary_head=dict(num_classes=num_classes),
+)
+train_dataloader = dict(dataset=dict(metainfo=metainfo))
+val_dataloader = dict(dataset=dict(metainfo=metainfo))
+test_dataloader = val_dataloader

@@ -1,0 +1,7 @@
+"""The official B120, trained on ImageNet-1k: 84.1 top-1 at 224 pixels.
+
+    python tools/test.py configs/patchconvnet/official/b120_224_1k.py \
+        deit://b120_224_1k
+"""
+
+_base_ = '../patchconvnet-b120_32xb64-lamb-400e_in1k.py'

@@ -1,0 +1,7 @@
+"""The official B120, pre-trained on ImageNet-21k: 86.0 top-1 at 224 pixels.
+
+    python tools/test.py configs/patchconvnet/official/b120_224_21k.py \
+        deit://b120_224_21k
+"""
+
+_base_ = '../patchconvnet-b120_32xb64-lamb-400e_in1k.py'

@@ -1,0 +1,7 @@
+"""The official B60, trained on ImageNet-1k: 83.5 top-1 at 224 pixels.
+
+    python tools/test.py configs/patchconvnet/official/b60_224_1k.py \
+        deit://b60_224_1k
+"""
+
+_base_ = '../patchconvnet-b60_32xb64-lamb-400e_in1k.py'

@@ -1,0 +1,7 @@
+"""The official B60, pre-trained on ImageNet-21k: 85.4 top-1 at 224 pixels.
+
+    python tools/test.py configs/patchconvnet/official/b60_224_21k.py \
+        deit://b60_224_21k
+"""
+
+_base_ = '../patchconvnet-b60_32xb64-lamb-400e_in1k.py'

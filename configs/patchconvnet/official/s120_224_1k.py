@@ -1,0 +1,7 @@
+"""The official S120, trained on ImageNet-1k: 83.2 top-1 at 224 pixels.
+
+    python tools/test.py configs/patchconvnet/official/s120_224_1k.py \
+        deit://s120_224_1k
+"""
+
+_base_ = '../patchconvnet-s120_32xb64-lamb-400e_in1k.py'

@@ -1,0 +1,7 @@
+"""The official S60, trained on ImageNet-1k: 82.1 top-1 at 224 pixels.
+
+    python tools/test.py configs/patchconvnet/official/s60_224_1k.py \
+        deit://s60_224_1k
+"""
+
+_base_ = '../patchconvnet-s60_32xb64-lamb-400e_in1k.py'

@@ -1,0 +1,7 @@
+"""The official S60, pre-trained on ImageNet-21k: 83.5 top-1 at 224 pixels.
+
+    python tools/test.py configs/patchconvnet/official/s60_224_21k.py \
+        deit://s60_224_21k
+"""
+
+_base_ = '../patchconvnet-s60_32xb64-lamb-400e_in1k.py'

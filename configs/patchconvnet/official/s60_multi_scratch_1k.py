@@ -1,0 +1,17 @@
+"""The official S60 with a token for each class, from scratch: 81.1 top-1 at 224 pixels.
+
+    python tools/test.py configs/patchconvnet/official/s60_multi_scratch_1k.py \
+        deit://s60_multi_scratch_1k
+"""
+
+_base_ = '../patchconvnet-s60_32xb64-lamb-400e_in1k.py'
+
+model = dict(
+    neck=dict(num_tokens=1000),
+    head=dict(
+        _delete_=True,
+        type='mmpatchconvnet.PerTokenLinearHead',
+        num_classes=1000,
+        in_channels=384,
+    ),
+)

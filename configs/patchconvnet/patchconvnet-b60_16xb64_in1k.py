@@ -1,0 +1,22 @@
+"""PatchConvNet-B60 on ImageNet-1k under the recipe of Swin-B, for a fair comparison.
+
+Stochastic depth 0.1 is the default of the official script; the paper's own recipe is in
+`patchconvnet-b60_32xb64-lamb-400e_in1k.py`.
+"""
+
+_base_ = [
+    '../_base_/mmpatchconvnet.py',
+    'mmpretrain::swin_transformer/swin-base_16xb64_in1k.py',
+]
+
+width = 768
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='mmpatchconvnet.PatchConvNet',
+        arch='b60',
+        drop_path_rate=0.1,
+    ),
+    neck=dict(_delete_=True, type='mmpatchconvnet.AttentionPooling', in_channels=width),
+    head=dict(in_channels=width),
+)

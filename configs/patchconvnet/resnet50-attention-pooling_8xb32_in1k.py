@@ -1,0 +1,10 @@
+"""ResNet-50 on ImageNet-1k with attention pooling in place of average pooling."""
+
+_base_ = [
+    '../_base_/mmpatchconvnet.py',
+    'mmpretrain::resnet/resnet50_8xb32_in1k.py',
+]
+
+model = dict(
+    neck=dict(_delete_=True, type='mmpatchconvnet.AttentionPooling', in_channels=2048)
+)

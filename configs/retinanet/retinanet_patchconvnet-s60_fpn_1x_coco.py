@@ -1,0 +1,31 @@
+"""RetinaNet on COCO with PatchConvNet-S60, where the base has Swin-T.
+
+Its pyramid starts at stride 8. The base trains with SGD, which a column of LayerNorm
+and LayerScale does not bear; AdamW is set as for Mask R-CNN.
+"""
+
+_base_ = [
+    '../_base_/mmpatchconvnet.py',
+    '../_base_/columns/s60.py',
+    'mmdet::swin/retinanet_swin-t-p4-w7_fpn_1x_coco.py',
+]
+
+_base_.column.out_indices = (29, 39, 59)
+_base_.pyramid.scales = (2, 1, 0.5)
+model = dict(
+    backbone=dict(_delete_=True, **_base_.column),
+    neck=[
+        _base_.pyramid,
+        dict(
+            type='FPN',
+            in_channels=[_base_.width] * 3,
+            out_channels=256,
+            add_extra_convs='on_input',
+            num_outs=5,
+        ),
+    ],
+)
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='AdamW', lr=1e-4, weight_decay=0.05),
+    paramwise_cfg=dict(custom_keys=dict(norm=dict(decay_mult=0.0))),
+)

@@ -1,0 +1,14 @@
+"""UperNet on ADE20K with PatchConvNet-L120, where the base has Swin-B."""
+
+_base_ = [
+    '../_base_/mmpatchconvnet.py',
+    '../_base_/columns/l120.py',
+    'mmseg::swin/swin-base-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py',
+]
+
+model = dict(
+    backbone=dict(_delete_=True, **_base_.column),
+    neck=_base_.pyramid,
+    decode_head=dict(in_channels=[_base_.width] * 4),
+    auxiliary_head=dict(in_channels=_base_.width),
+)

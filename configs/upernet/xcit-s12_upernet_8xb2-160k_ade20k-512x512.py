@@ -1,0 +1,14 @@
+"""UperNet on ADE20K with XCiT-S12/16 before our pyramid, where the base has Swin-T."""
+
+_base_ = [
+    '../_base_/mmpatchconvnet.py',
+    '../_base_/columns/xcit-s12.py',
+    'mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py',
+]
+
+model = dict(
+    backbone=dict(_delete_=True, **_base_.column),
+    neck=_base_.pyramid,
+    decode_head=dict(in_channels=[_base_.width] * 4),
+    auxiliary_head=dict(in_channels=_base_.width),
+)

@@ -1,0 +1,77 @@
+"""Parameters and multiply-adds of a model, counted without memory or a GPU.
+
+Models run on torch's meta device, where tensors have shapes but no values, so the
+largest ones take seconds. Counted are convolutions and matrix products, by torch's own
+`FlopCounterMode`; norms, activations, RoIAlign and NMS are not.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope, init_default_scope
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+# The numbers of proposals that papers count the second stage with.
+NUM_BOX_ROIS, NUM_MASK_ROIS = 1000, 100
+
+
+def build_on_meta(cfg: Config) -> nn.Module:
+    """The model of a config of any host, without values and gradients."""
+    scope = cfg.default_scope
+    __import__(f'{scope}.models')
+    init_default_scope(scope)
+    settings = dict(cfg.model)
+    if scope == 'mmpretrain':  # whose preprocessor would build augmentations
+        settings['train_cfg'] = None
+    with DefaultScope.overwrite_default_scope(scope):
+        model = MODELS.build(settings)
+    # Not built there: Swin and others read values of tensors in their constructors.
+    return model.to('meta').eval().requires_grad_(False)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """All parameters, trained or frozen."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_macs(model: nn.Module, height: int, width: int) -> int:
+    """Multiply-adds of one image of this size, auxiliary heads left out.
+
+    Args:
+        model: A classifier, detector or segmentor from `build_on_meta`. The second
+            stage of a detector is counted with 1000 boxes and 100 masks.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+    """
+    with FlopCounterMode(display=False) as counter, torch.device('meta'):
+        run(model, torch.empty(1, 3, height, width))
+    return counter.get_total_flops() // 2
+
+
+def run(model: Any, image: torch.Tensor) -> None:
+    """Send an image through all that testing runs, but for what depends on scores."""
+    features = model.extract_feat(image)
+    for name in ('head', 'decode_head', 'rpn_head', 'bbox_head'):
+        if getattr(model, name, None) is not None:
+            getattr(model, name)(features)
+    roi_head = getattr(model, 'roi_head', None)
+    if roi_head is None:
+        return
+    # The masks of a cascade are the mean over its stages.
+    for part, num_rois in (('bbox', NUM_BOX_ROIS), ('mask', NUM_MASK_ROIS)):
+        extractors = stages(getattr(roi_head, f'{part}_roi_extractor', None))
+        heads = stages(getattr(roi_head, f'{part}_head', None))
+        for extractor, head in zip(extractors, heads, strict=True):
+            size = extractor.roi_layers[0].output_size
+            head(torch.empty(num_rois, extractor.out_channels, *size))
+
+
+def stages(part: nn.Module | None) -> Iterator[Any]:
+    """The stages of a cascade, or the one stage of another head."""
+    if isinstance(part, nn.ModuleList):
+        yield from part
+    elif part is not None:
+        yield part
