@@ -1,10 +1,14 @@
-"""Layer decay: the exact table of a toy column, and wrong settings."""
+"""Layer decay: the exact table of a toy column in every host, and wrong settings."""
+
+from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 from mmpatchconvnet import PatchConvNet
+from mmpatchconvnet.complexity import build_on_meta
 
 
 class Detector(nn.Module):
@@ -26,28 +30,69 @@ def build(model: nn.Module, **paramwise):
     )
 
 
-def test_every_parameter_has_its_rate_and_decay():
-    model = Detector(PatchConvNet(dict(embed_dims=8, depth=4)))
+# Parameter of a column of two blocks -> learning rate and weight decay, of 1 and 0.5.
+COLUMN = {
+    'stem.convs.0.weight': (0.125, 0.5),
+    'stem.convs.1.weight': (0.125, 0.5),
+    'stem.convs.2.weight': (0.125, 0.5),
+    'stem.convs.3.weight': (0.125, 0.5),
+    'blocks.0.gamma': (0.25, 0),
+    'blocks.0.norm.weight': (0.25, 0),
+    'blocks.0.norm.bias': (0.25, 0),
+    'blocks.0.pointwise_in.weight': (0.25, 0.5),
+    'blocks.0.pointwise_in.bias': (0.25, 0),
+    'blocks.0.depthwise.weight': (0.25, 0.5),
+    'blocks.0.depthwise.bias': (0.25, 0),
+    'blocks.0.gate.reduce.weight': (0.25, 0.5),
+    'blocks.0.gate.reduce.bias': (0.25, 0),
+    'blocks.0.gate.expand.weight': (0.25, 0.5),
+    'blocks.0.gate.expand.bias': (0.25, 0),
+    'blocks.0.pointwise_out.weight': (0.25, 0.5),
+    'blocks.0.pointwise_out.bias': (0.25, 0),
+    'blocks.1.gamma': (0.5, 0),
+    'blocks.1.norm.weight': (0.5, 0),
+    'blocks.1.norm.bias': (0.5, 0),
+    'blocks.1.pointwise_in.weight': (0.5, 0.5),
+    'blocks.1.pointwise_in.bias': (0.5, 0),
+    'blocks.1.depthwise.weight': (0.5, 0.5),
+    'blocks.1.depthwise.bias': (0.5, 0),
+    'blocks.1.gate.reduce.weight': (0.5, 0.5),
+    'blocks.1.gate.reduce.bias': (0.5, 0),
+    'blocks.1.gate.expand.weight': (0.5, 0.5),
+    'blocks.1.gate.expand.bias': (0.5, 0),
+    'blocks.1.pointwise_out.weight': (0.5, 0.5),
+    'blocks.1.pointwise_out.bias': (0.5, 0),
+}
+DEMO = Path(__file__).parent.parent / 'configs' / 'demo'
+
+
+@pytest.mark.parametrize(
+    'config', ['classifier_{}_scenes', 'mask-rcnn_{}_nuclei', 'upernet_{}_aerial']
+)
+def test_every_parameter_has_its_rate_and_decay(config):
+    cfg = Config.fromfile(DEMO / f'{config.format("patchconvnet-tiny")}.py')
+    cfg.model.backbone.arch.depth = 2
+    if 'out_indices' in cfg.model.backbone:
+        cfg.model.backbone.out_indices = (1,)
+    model = build_on_meta(cfg).requires_grad_(True)
     wrapper = build(
         model, decay_rate=0.5, num_groups=2, norm_decay_mult=0, flat_decay_mult=0
     )
     names = {param: name for name, param in model.named_parameters()}
-    table = {
-        names[group['params'][0]]: (group['lr'], group['weight_decay'])
-        for group in wrapper.optimizer.param_groups
-    }
-    assert table.keys() == set(names.values())
-    for name, (rate, decay) in table.items():
-        part = name.split('.')
-        if part[0] != 'backbone':
-            expected = 1.0
-        elif part[1] == 'stem':
-            expected = 0.125
-        else:
-            expected = {'0': 0.25, '1': 0.25, '2': 0.5, '3': 0.5}[part[2]]
-        assert rate == expected, name
-        flat = dict(model.named_parameters())[name].ndim == 1
-        assert decay == (0 if flat else 0.5), name
+    groups = wrapper.optimizer.param_groups
+    rows = [
+        (names[param], group['lr'], group['weight_decay'])
+        for group in groups
+        for param in group['params']
+    ]
+    assert sorted(name for name, *_ in rows) == sorted(names.values())  # each once
+    table = {name: (rate, decay) for name, rate, decay in rows}
+    column = {f'backbone.{name}': row for name, row in COLUMN.items()}
+    assert {n: row for n, row in table.items() if n.startswith('backbone.')} == column
+    shapes = dict(model.named_parameters())
+    for name in table.keys() - column.keys():
+        flat = shapes[name].ndim == 1
+        assert table[name] == (1, 0 if flat else 0.5), name
 
 
 @pytest.mark.parametrize(
