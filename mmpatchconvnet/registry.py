@@ -4,11 +4,14 @@ mmengine imports this module by itself when a config of any host says
 `type='mmpatchconvnet.X'`, and the `locations` on the first look-up.
 """
 
+from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
 )
+from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import Registry
 
 MODELS = Registry(
@@ -29,7 +32,26 @@ HOOKS = Registry(
     scope='mmpatchconvnet',
     locations=[
         'mmpatchconvnet.engine.atomic_checkpoint',
+        'mmpatchconvnet.engine.iteration_seeds',
         'mmpatchconvnet.engine.picture_hooks',
         'mmpatchconvnet.engine.progress_bar',
     ],
+)
+MODEL_WRAPPERS = Registry(
+    'model wrapper',
+    parent=MMENGINE_MODEL_WRAPPERS,
+    scope='mmpatchconvnet',
+    locations=['mmpatchconvnet.engine.distributed'],
+)
+STRATEGIES = Registry(
+    'strategy',
+    parent=MMENGINE_STRATEGIES,
+    scope='mmpatchconvnet',
+    locations=['mmpatchconvnet.engine.sharding'],
+)
+FUNCTIONS = Registry(
+    'function',
+    parent=MMENGINE_FUNCTIONS,
+    scope='mmpatchconvnet',
+    locations=['mmpatchconvnet.engine.sharding'],
 )

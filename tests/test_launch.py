@@ -133,6 +133,7 @@ def test_hooks_are_added_where_there_are_none():
     assert cfg.default_hooks.checkpoint.type == 'mmpatchconvnet.AtomicCheckpointHook'
     assert cfg.default_hooks.checkpoint.interval == 16000
     assert [hook.type for hook in cfg.custom_hooks] == [
+        'mmpatchconvnet.IterationSeedHook',
         'mmpatchconvnet.ProgressBarHook',
         'mmpatchconvnet.LossCurveHook',
     ]
@@ -142,7 +143,7 @@ def test_hooks_are_added_where_there_are_none():
     hook = load_config(path, options=remote).default_hooks.checkpoint
     assert hook.type == 'CheckpointHook'
     demo = load_config(str(DEMO / 'mask-rcnn_patchconvnet-tiny_scenes.py'))
-    assert len(demo.custom_hooks) == 3
+    assert len(demo.custom_hooks) == 4
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,10 @@ def main() -> None:
         cfg = load_config(**settings)
         if amp:
             use_amp(cfg)
-        if resume is not None:
-            cfg.resume = True
-            cfg.load_from = None if resume == 'auto' else resume
+        if resume == 'auto':
+            cfg.resume = resume
+        elif resume is not None:
+            cfg.resume, cfg.load_from = True, resume
         runner = build_runner(cfg, training=True)
     except ValueError as error:
         raise SystemExit(f'error: {error}') from None

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
+from mmengine.registry import RUNNERS
+from mmengine.runner import FlexibleRunner, Runner
 
 from mmpatchconvnet.checkpoints import check_start
 from mmpatchconvnet.engine.config_checks import (
@@ -19,6 +20,9 @@ from mmpatchconvnet.engine.config_checks import (
     check_features,
     datasets_of,
 )
+from mmpatchconvnet.engine.distributed import prepare_processes
+from mmpatchconvnet.engine.provenance import EvaluationRunner, write_environment
+from mmpatchconvnet.engine.resume import agree_on_checkpoint, choose_checkpoint
 
 
 def argument_parser(description: str) -> argparse.ArgumentParser:
@@ -85,7 +89,7 @@ def load_config(
 
 
 def add_hooks(cfg: Config) -> None:
-    """Checkpoints that appear whole, and where the config has none, bar and curves."""
+    """Checkpoints that appear whole; where there are none, seeds, bar and curves."""
     hooks = cfg.get('default_hooks') or {}
     checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook'))
     own_place = {'backend_args', 'file_client_args', 'out_dir'}
@@ -95,9 +99,9 @@ def add_hooks(cfg: Config) -> None:
         cfg.default_hooks = dict(hooks, checkpoint=checkpoint)
     custom = list(cfg.get('custom_hooks') or [])
     present = {hook['type'] for hook in custom if isinstance(hook, dict)}
-    for name in ('mmpatchconvnet.ProgressBarHook', 'mmpatchconvnet.LossCurveHook'):
-        if name not in present:
-            custom.append(dict(type=name))
+    for name in ('IterationSeedHook', 'ProgressBarHook', 'LossCurveHook'):
+        if f'mmpatchconvnet.{name}' not in present:
+            custom.append(dict(type=f'mmpatchconvnet.{name}'))
     cfg.custom_hooks = custom
 
 
@@ -144,8 +148,10 @@ def use_amp(cfg: Config) -> None:
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def build_runner(cfg: Config, training: bool) -> Runner:
+def build_runner(cfg: Config, training: bool) -> Runner | FlexibleRunner:
     """A Runner whose config, data and feature maps have been checked.
+
+    It is that of the config's `runner_type`, as in the hosts' own train scripts.
 
     Raises:
         ValueError: One sentence on what is wrong, before anything is trained.
@@ -158,9 +164,21 @@ def build_runner(cfg: Config, training: bool) -> Runner:
         for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
             cfg[key] = None
         cfg.param_scheduler = None
-    runner = Runner.from_cfg(cfg)
+        # A checkpoint is whole however it was trained, and every process can hold it.
+        cfg.pop('runner_type', None)
+        cfg.pop('strategy', None)
+    prepare_processes(cfg)
+    notes = choose_checkpoint(cfg)
+    if cfg.get('runner_type'):
+        runner = RUNNERS.build(cfg)
+    else:
+        runner = (Runner if training else EvaluationRunner).from_cfg(cfg)
+    agree_on_checkpoint(runner, notes)
+    write_environment(runner)
+    if isinstance(runner.model, dict):  # a FlexibleRunner builds and wraps it later
+        runner.model = runner.strategy.build_model(runner.model)
     model = getattr(runner.model, 'module', runner.model)
     check_features(model)
-    if cfg.get('load_from'):
+    if cfg.get('load_from') and not Path(cfg.load_from).is_dir():
         check_start(model, cfg.load_from, resume=cfg.get('resume', False))
     return runner

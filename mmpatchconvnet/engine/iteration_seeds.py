@@ -1,0 +1,129 @@
+"""Random numbers that depend on seed and iteration, and on nothing before."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.device import get_device
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch.utils.data import BatchSampler, DataLoader
+
+from mmpatchconvnet.registry import HOOKS
+
+# What a seed is for; two purposes never share one.
+TRAINING, LOADING = 1, 2
+
+
+@HOOKS.register_module()
+class IterationSeedHook(Hook):
+    """Seeds python, numpy and torch anew for each training step and each loaded batch.
+
+    The seed is made of the run's seed and the number of the step, in the data workers
+    of that, the rank and the number of the batch. So a resumed run draws what it would
+    have drawn without the stop, on every rank, and no checkpoint has to carry the
+    states of generators. Validation does not change what training draws, and workers
+    that are started anew for each epoch do not repeat the augmentations of the first.
+
+    The order of the data is mmengine's: its loops skip on resume what was already seen.
+    Not the same as without the stop are
+
+    - an `EpochBasedTrainLoop` resumed within an epoch, which mmengine begins anew;
+    - gradients accumulated over steps, when the checkpoint falls between these steps;
+    - with `num_workers=0`, mmengine 0.10.7 and an `IterBasedTrainLoop`, the pictures of
+      the first step, as the skipped ones are loaded in the same process;
+    - GPU kernels that are not deterministic (`randomness=dict(deterministic=True)`).
+    """
+
+    priority = 'LOWEST'  # after all that may draw between two steps
+
+    def before_train(self, runner: Runner) -> None:
+        loader = runner.train_dataloader
+        # Each pass over the data draws one number, a resumed run has one pass more.
+        loader.generator = torch.Generator().manual_seed(runner.seed)
+        self.workers = SeededWorkers(loader, runner) if loader.num_workers else None
+        seed_generators(TRAINING, runner.seed, runner.iter)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        if self.workers:
+            self.workers.first_batch = first_batch(runner)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict | None = None,
+    ) -> None:
+        seed_generators(TRAINING, runner.seed, runner.iter + 1)
+
+    def after_val_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
+        seed_generators(TRAINING, runner.seed, runner.iter)
+
+
+class SeededWorkers:
+    """Seeds each worker of a loader before each of its batches.
+
+    A worker is told nothing but samples to load; torch deals the batches out in turn,
+    so it can count their numbers by itself.
+
+    Args:
+        loader: Its `collate_fn` and `worker_init_fn` are wrapped.
+        runner: Of seed, rank and loop.
+    """
+
+    def __init__(self, loader: DataLoader, runner: Runner) -> None:
+        self.key = (LOADING, runner.seed, runner.rank)
+        self.num_workers = loader.num_workers
+        self.first_batch = 0
+        # Workers that outlive an epoch are dealt out from the first one again.
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        self.epoch_length = len(loader) if by_epoch else None
+        self.inner_collate, loader.collate_fn = loader.collate_fn, self.collate
+        self.inner_start, loader.worker_init_fn = loader.worker_init_fn, self.start
+
+    def start(self, worker: int) -> None:
+        """In a new worker, before its first batch."""
+        if self.inner_start is not None:
+            self.inner_start(worker)
+        self.worker = self.next = worker
+        self._seed()
+
+    def collate(self, samples: list) -> Any:
+        """In a worker, when the samples of a batch are loaded."""
+        batch = self.inner_collate(samples)
+        self.next += self.num_workers
+        if self.epoch_length is not None and self.next >= self.epoch_length:
+            self.first_batch += self.epoch_length
+            self.next = self.worker
+        self._seed()
+        return batch
+
+    def _seed(self) -> None:
+        seed_generators(*self.key, self.first_batch + self.next)
+
+
+def first_batch(runner: Runner) -> int:
+    """The number of the batch that workers started now load first.
+
+    That is 0 where mmengine loads all that a resumed run has already seen and throws it
+    away: in an `IterBasedTrainLoop` whose sampler cannot skip.
+    """
+    batches: Any = runner.train_dataloader.batch_sampler
+    can_skip = type(batches) is BatchSampler and hasattr(batches.sampler, 'skip')
+    replays = isinstance(runner.train_loop, IterBasedTrainLoop) and not can_skip
+    return 0 if replays else runner.iter
+
+
+def seed_generators(*key: int) -> None:
+    """Seed python, numpy and torch, on every device, with a hash of some numbers."""
+    words = np.random.SeedSequence(key).generate_state(4)
+    random.seed(words.tobytes())
+    np.random.seed(words)
+    if get_device() == 'cpu':  # without torch's preparations for other devices
+        torch.default_generator.manual_seed(int(words[0]))
+    else:
+        torch.manual_seed(int(words[0]))

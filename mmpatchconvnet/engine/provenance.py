@@ -1,0 +1,106 @@
+"""What a run leaves beside its results: where, how and with what it was made."""
+
+import importlib.util
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import master_only
+from mmengine.runner import FlexibleRunner, Runner
+from mmengine.utils.dl_utils import collect_env
+
+from mmpatchconvnet import __version__
+from mmpatchconvnet.atomic_files import write_whole
+from mmpatchconvnet.doctor import HOSTS, NEEDED, look_at_ops
+
+
+class EvaluationRunner(Runner):
+    """mmengine's Runner, but its config goes to its log directory.
+
+    In the work directory it would replace the config of the training.
+    """
+
+    @master_only
+    def dump_config(self) -> None:
+        name = Path(self.cfg.filename or 'config.py').name
+        self.cfg.dump(str(Path(self.log_dir, name)))
+
+
+@master_only
+def write_environment(runner: Runner | FlexibleRunner) -> None:
+    """Write `environment.json` into the log directory of this run."""
+    text = json.dumps(describe(runner), indent=2, default=str)
+    write_whole(Path(runner.log_dir, 'environment.json'), f'{text}\n'.encode())
+
+
+def describe(runner: Runner | FlexibleRunner) -> dict[str, Any]:
+    """All that may change a result and is not in the config."""
+    config = runner.cfg.filename
+    gpus = range(torch.cuda.device_count())
+    return dict(
+        command=shlex.join(sys.orig_argv),
+        config=config,
+        git=git_state(Path(config).parent) if config else None,
+        seed=runner.seed,
+        world_size=runner.world_size,
+        deterministic=dict(
+            algorithms=torch.are_deterministic_algorithms_enabled(),
+            cudnn=torch.backends.cudnn.deterministic,
+            cudnn_benchmark=torch.backends.cudnn.benchmark,
+        ),
+        packages=package_versions(),
+        mmcv_ops=look_at_ops().state,
+        cpu=cpu_name(),
+        threads=torch.get_num_threads(),
+        gpus=[torch.cuda.get_device_name(i) for i in gpus],
+        system=collect_env(),
+    )
+
+
+def package_versions() -> dict[str, str]:
+    """Import name -> version and, under another name, the distribution."""
+    distributions = packages_distributions()
+    versions = {'python': platform.python_version(), 'mmpatchconvnet': __version__}
+    for module in (*NEEDED, *HOSTS):
+        if importlib.util.find_spec(module) is not None:
+            name = distributions.get(module, [module])[0]
+            extra = '' if name == module else f' ({name})'
+            versions[module] = f'{version(name)}{extra}'
+    return versions
+
+
+def cpu_name() -> str:
+    """As the machine calls it; `platform.processor()` is empty on many systems."""
+    info = Path('/proc/cpuinfo')
+    for line in info.read_text().splitlines() if info.is_file() else ():
+        if line.startswith('model name'):
+            return line.partition(':')[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit of the repository a folder is in, and whether anything differs from it."""
+
+    def git(*command: str) -> str:
+        return subprocess.run(
+            ['git', '-C', str(folder), *command],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        ).stdout.strip()
+
+    try:
+        return dict(
+            repository=git('rev-parse', '--show-toplevel'),
+            commit=git('rev-parse', 'HEAD'),
+            dirty=bool(git('status', '--porcelain')),
+        )
+    except (OSError, subprocess.SubprocessError):  # no git, no repository, no commit
+        return None

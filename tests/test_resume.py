@@ -1,0 +1,414 @@
+"""Stopped runs that go on as if nothing had happened, and runs that can be repeated."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+
+from mmpatchconvnet.checkpoints import CheckpointError, load_file
+from mmpatchconvnet.datasets import write_scenes
+from mmpatchconvnet.engine.iteration_seeds import IterationSeedHook
+from mmpatchconvnet.engine.launch import build_runner, load_config
+from mmpatchconvnet.engine.provenance import git_state
+from mmpatchconvnet.engine.resume import choose_checkpoint
+
+ROOT = Path(__file__).parent.parent
+
+# ------------------------------------------------------- every loop and loader, in here
+
+
+class NoisyData(torch.utils.data.Dataset):
+    """Each number with noise from all three generators."""
+
+    def __len__(self) -> int:
+        return 17
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        noise = random.random() + np.random.rand() + torch.rand(()).item()
+        return torch.tensor([index / 10, noise])
+
+
+class NoisyModel(BaseModel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+
+    def forward(self, *batch: torch.Tensor, mode: str = 'tensor') -> dict | list:
+        loss = self.layers(torch.stack(batch)).square().mean()
+        return dict(loss=loss) if mode == 'loss' else [loss]
+
+
+class StopHook(Hook):
+    """Keeps the losses, and fails after a number of steps."""
+
+    def __init__(self, stop_at: int | None) -> None:
+        self.stop_at = stop_at
+        self.losses: list[float] = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.losses.append(outputs['loss'].item())
+        if runner.iter + 1 == self.stop_at:
+            raise KeyboardInterrupt
+
+
+class DrawingEvaluator:
+    """A validation that draws random numbers."""
+
+    def process(self, **_) -> None:
+        torch.rand(3), np.random.rand(3), random.random()
+
+    def evaluate(self, _) -> dict:
+        return {}
+
+
+LOOPS = {
+    'epochs': dict(type='EpochBasedTrainLoop', max_epochs=4),
+    'steps': dict(type='IterBasedTrainLoop', max_iters=20, val_interval=4),
+}
+
+
+def losses_of(
+    work_dir: Path,
+    loop: str,
+    sampler: str,
+    num_workers: int,
+    persistent: bool = False,
+    stop_at: int | None = None,
+) -> list[float]:
+    """The losses of a run of 20 steps, or of what is left of a stopped one."""
+
+    def loader(kind: str, num_workers: int) -> dict:
+        return dict(
+            dataset=NoisyData(),
+            batch_size=4,
+            num_workers=num_workers,
+            sampler=dict(type=kind, shuffle=True),
+            persistent_workers=persistent and num_workers > 0,
+        )
+
+    stop = StopHook(stop_at)
+    torch.manual_seed(0)
+    runner = Runner(
+        NoisyModel(),
+        str(work_dir),
+        train_dataloader=loader(sampler, num_workers),
+        val_dataloader=loader('DefaultSampler', 0),
+        val_evaluator=dict(type='Evaluator', metrics=[]),
+        train_cfg=dict(LOOPS[loop]),
+        val_cfg=dict(),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3, momentum=0.9)),
+        default_hooks=dict(
+            checkpoint=dict(
+                type='CheckpointHook',
+                by_epoch=loop == 'epochs',
+                interval=1 if loop == 'epochs' else 5,
+            )
+        ),
+        custom_hooks=[IterationSeedHook(), stop],
+        default_scope='mmengine',
+        randomness=dict(seed=3),
+        resume=True,
+        log_level='ERROR',
+        experiment_name=f'{work_dir}_{stop_at}',
+    )
+    runner.val_loop.evaluator = DrawingEvaluator()
+    with contextlib.suppress(KeyboardInterrupt):
+        runner.train()
+    # End the workers: the garbage collector would wait ten seconds for each pair.
+    vars(runner.train_loop).pop('dataloader_iterator', None)
+    runner.train_dataloader._iterator = None
+    return stop.losses
+
+
+@pytest.mark.parametrize(
+    ('loop', 'sampler', 'num_workers', 'persistent'),
+    [
+        ('steps', 'InfiniteSampler', 0, False),
+        ('steps', 'InfiniteSampler', 2, True),
+        ('steps', 'DefaultSampler', 2, False),  # cannot skip: loads all again
+        ('epochs', 'DefaultSampler', 0, False),
+        ('epochs', 'DefaultSampler', 2, False),
+        ('epochs', 'DefaultSampler', 2, True),
+    ],
+)
+def test_every_loop_goes_on_as_without_the_stop(
+    loop, sampler, num_workers, persistent, tmp_path, monkeypatch
+):
+    # mmengine waits two seconds wherever a loop of steps begins the data again.
+    never = SimpleNamespace(sleep=lambda seconds: None)
+    monkeypatch.setattr('mmengine.runner.loops.time', never)
+    settings = (loop, sampler, num_workers, persistent)
+    whole = losses_of(tmp_path / 'whole', *settings)
+    assert len(whole) == 20
+    stopped = losses_of(tmp_path / 'stopped', *settings, stop_at=12)
+    resumed = losses_of(tmp_path / 'stopped', *settings)
+    assert stopped == whole[:12]
+    assert resumed == whole[10:]
+
+
+def test_epochs_and_numbers_of_workers_do_not_repeat_or_change_noise(tmp_path):
+    losses = [
+        losses_of(tmp_path / f'{n}', 'epochs', 'DefaultSampler', n) for n in (1, 2)
+    ]
+    assert losses[0] == losses[1]
+    assert len(set(losses[0])) == 20
+
+
+# ----------------------------------------------------------- which checkpoint is chosen
+
+
+def save(folder: Path, *names: str) -> Config:
+    """Checkpoints, one second after the other, and the config that resumes them."""
+    for age, name in enumerate(names):
+        torch.save(dict(meta=dict(iter=age, seed=11 + age)), folder / name)
+        os.utime(folder / name, (age, age))
+    (folder / 'last_checkpoint').write_text(str(folder / names[-1]))
+    return Config(dict(work_dir=str(folder), resume='auto', load_from='start.pth'))
+
+
+def tear(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def test_the_newest_is_resumed_with_its_seed(tmp_path):
+    cfg = save(tmp_path, 'iter_8.pth', 'iter_12.pth', 'iter_4.pth')
+    assert choose_checkpoint(cfg) == []
+    assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'iter_4.pth'))
+    assert cfg.randomness.seed == 13
+    cfg = Config(dict(cfg, randomness=dict(seed=5)))
+    choose_checkpoint(cfg)
+    assert cfg.randomness.seed == 5
+
+
+def test_torn_checkpoints_are_named_and_passed_over(tmp_path):
+    cfg = save(tmp_path, 'best_iter_1.pth', 'iter_4.pth', 'iter_8.pth', 'iter_12.pth')
+    tear(tmp_path / 'iter_12.pth')
+    (tmp_path / 'iter_8.pth').write_bytes(b'')
+    notes = choose_checkpoint(cfg)
+    assert cfg.load_from == str(tmp_path / 'iter_4.pth')
+    assert [n.split(' is torn')[0] for n in notes] == [
+        str(tmp_path / f'iter_{i}.pth') for i in (12, 8)
+    ]
+
+    cfg.resume = 'auto'
+    tear(tmp_path / 'iter_4.pth')
+    with pytest.raises(CheckpointError, match=r'no checkpoint .* \(iter_12.pth, iter_'):
+        choose_checkpoint(cfg)
+
+
+@pytest.mark.parametrize('text', ['', 'work_dirs/it', 'gone/iter_99.pth', '\0' * 9])
+def test_last_checkpoint_may_be_torn_or_wrong(text, tmp_path):
+    cfg = save(tmp_path, 'epoch_1.pth', 'epoch_2.pth')
+    (tmp_path / 'last_checkpoint').write_text(text)
+    (note,) = choose_checkpoint(cfg)
+    assert 'which is not there: passed over' in note
+    assert cfg.load_from == str(tmp_path / 'epoch_2.pth')
+
+
+def test_a_moved_work_directory_and_own_file_names(tmp_path):
+    cfg = save(tmp_path, 'step-4.pth', 'step-8.pth')
+    (tmp_path / 'last_checkpoint').write_text('elsewhere/step-4.pth')
+    assert choose_checkpoint(cfg) == []
+    assert cfg.load_from == str(tmp_path / 'step-4.pth')
+    cfg.default_hooks = dict(checkpoint=dict(filename_tmpl='step-{}.pth'))
+    (tmp_path / 'last_checkpoint').unlink()
+    cfg.resume = 'auto'
+    choose_checkpoint(cfg)
+    assert cfg.load_from == str(tmp_path / 'step-8.pth')
+
+
+def test_with_no_checkpoint_the_run_starts_as_the_config_says(tmp_path):
+    cfg = Config(dict(work_dir=str(tmp_path), resume='auto', load_from='start.pth'))
+    (note,) = choose_checkpoint(cfg)
+    assert note == f'{tmp_path} has no checkpoint to resume: training starts anew.'
+    assert (cfg.resume, cfg.load_from) == (False, 'start.pth')
+
+
+# ------------------------------------------------------------------- the tool, for real
+
+CONFIG = """
+_base_ = '{base}'
+width = 16
+model = dict(
+    backbone=dict(
+        arch=dict(embed_dims=width, depth=2, layer_scale_init_value=1.0),
+        drop_path_rate=0.4,
+    ),
+    neck=dict(in_channels=width),
+    head=dict(in_channels=width),
+)
+train_dataloader = dict(batch_size=4)
+train_cfg = dict(max_iters=12, val_interval=4)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=4))
+log_processor = dict(window_size=1)
+randomness = dict(seed=None)
+custom_imports = dict(imports=['kill_hook'])
+custom_hooks = [dict(type='KillHook')]
+"""
+KILL_HOOK = """
+import os, signal
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+@HOOKS.register_module()
+class KillHook(Hook):
+    def after_train_iter(self, runner, *_, **__):
+        if runner.iter + 1 == int(os.environ.get('KILL_AT', -1)):
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory) -> Path:
+    """A folder with scenes and a tiny config without a seed."""
+    place = tmp_path_factory.mktemp('resume')
+    write_scenes(place / 'scenes', num_train=16, num_val=4)
+    base = ROOT / 'configs' / 'demo' / 'classifier_patchconvnet-tiny_scenes.py'
+    (place / 'tiny.py').write_text(CONFIG.format(base=base))
+    (place / 'kill_hook.py').write_text(KILL_HOOK)
+    return place
+
+
+def train(
+    place: Path, name: str, *arguments: str, kill_at: int = -1
+) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [
+            *(sys.executable, '-W', 'ignore', ROOT / 'tools' / 'train.py', 'tiny.py'),
+            *('--work-dir', name, '--data-root', 'scenes/classes', *arguments),
+        ],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        env=os.environ | dict(PYTHONPATH=str(place), KILL_AT=str(kill_at)),
+    )
+
+
+def logged_losses(work_dir: Path) -> dict[int, float]:
+    """Step -> loss, the last run's where several have logged it."""
+    losses = {}
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        rows = map(json.loads, path.read_text().splitlines())
+        losses |= {row['step']: row['loss'] for row in rows if 'loss' in row}
+    return losses
+
+
+def assert_equal(one: object, other: object) -> None:
+    """To the bit, through nested dicts and lists."""
+    assert type(one) is type(other)
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key, value in one.items():
+            assert_equal(value, other[key])
+    elif isinstance(one, (list, tuple)):
+        for a, b in zip(one, other, strict=True):
+            assert_equal(a, b)
+    else:
+        assert one == other
+
+
+def assert_same_end(one: Path, other: Path) -> None:
+    ends = [load_file(folder / 'iter_12.pth') for folder in (one, other)]
+    for part in ('state_dict', 'optimizer', 'param_schedulers'):
+        assert_equal(*(end[part] for end in ends))
+
+
+@pytest.fixture(scope='module')
+def whole(place) -> Path:
+    """The work directory of a run that nothing has stopped."""
+    done = train(place, 'whole', '--seed', '1')
+    assert done.returncode == 0, done.stderr[-2000:]
+    return place / 'whole'
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_from_the_last_whole_checkpoint(place, whole):
+    folder = place / 'killed'
+    killed = train(place, 'killed', '--seed', '1', kill_at=10)
+    assert killed.returncode == -signal.SIGKILL
+    tear(folder / 'iter_8.pth')
+    # Its seed is not given again: it comes from the checkpoint.
+    resumed = train(place, 'killed', '--resume')
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    assert 'killed/iter_8.pth is torn or no checkpoint of' in resumed.stdout
+    assert 'resumed epoch: 0, iter: 4' in resumed.stdout
+    (log,) = sorted(folder.glob('*/vis_data/scalars.json'))[1:]
+    assert json.loads(log.read_text().splitlines()[0])['step'] == 5
+    assert logged_losses(folder) == logged_losses(whole)
+    assert_same_end(folder, whole)
+
+
+@pytest.mark.slow
+def test_two_runs_of_one_seed_are_equal_to_the_bit(place, whole):
+    workers = ('--cfg-options', 'train_dataloader.num_workers=1')
+    again = train(place, 'again', '--seed', '1', *workers)
+    assert again.returncode == 0, again.stderr[-2000:]
+    losses = logged_losses(whole)
+    assert len(losses) == 12
+    assert logged_losses(place / 'again') == losses
+    assert_same_end(place / 'again', whole)
+    short = ('--cfg-options', 'train_cfg.max_iters=1')
+    other = train(place, 'other', '--seed', '2', *short)
+    assert other.returncode == 0, other.stderr[-2000:]
+    assert logged_losses(place / 'other')[1] != losses[1]
+
+
+@pytest.mark.slow
+def test_environment_and_config_lie_beside_every_result(place, whole, monkeypatch):
+    (path,) = whole.glob('*/environment.json')
+    environment = json.loads(path.read_text())
+    assert environment['command'].endswith('--data-root scenes/classes --seed 1')
+    assert environment['seed'] == 1
+    assert environment['world_size'] == 1
+    assert torch.__version__.startswith(environment['packages']['torch'])
+    assert {'python', 'mmcv', 'mmpatchconvnet'} <= environment['packages'].keys()
+    assert environment['mmcv_ops'].startswith(('compiled', 'answered by torchvision'))
+    assert environment['cpu'] and environment['threads'] >= 1
+    assert environment['deterministic']['algorithms'] is False
+    assert 'MMEngine' in environment['system']
+
+    monkeypatch.chdir(place)
+    monkeypatch.syspath_prepend(place)  # of kill_hook
+    config = Config.fromfile(path.parent / 'vis_data' / 'config.py')
+    assert config.randomness.seed == 1
+
+    # A test in the same work directory leaves the config of the training alone.
+    trained = (whole / 'tiny.py').read_text()
+    cfg = load_config('tiny.py', work_dir='whole', data_root='scenes/classes')
+    runner = build_runner(cfg, training=False)
+    assert (whole / 'tiny.py').read_text() == trained
+    for name in ('environment.json', 'tiny.py', 'vis_data/config.py'):
+        assert Path(runner.log_dir, name).is_file()
+
+
+def test_git_state_of_the_config(tmp_path):
+    assert git_state(tmp_path) is None
+
+    def git(*command: str) -> None:
+        name = ('-c', 'user.name=a', '-c', 'user.email=a@b.c')
+        subprocess.run(['git', *name, *command], cwd=tmp_path, check=True)
+
+    git('init', '-q')
+    (tmp_path / 'config.py').write_text('')
+    git('add', '.')
+    git('commit', '-q', '-m', 'first')
+    state = git_state(tmp_path)
+    assert len(state['commit']) == 40 and not state['dirty']
+    (tmp_path / 'config.py').write_text('changed = 1')
+    assert git_state(tmp_path)['dirty']
