@@ -1,27 +1,13 @@
-"""Trains three small models on generated scenes and reports what they have learned.
+"""Trains three small models on generated scenes and reports what they have learned."""
 
-Each training is one run of `tools/train.py`, as a user would start it.
-"""
-
-import json
-import os
-import re
-import subprocess
-import sys
-import time
-from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mmpatchconvnet.datasets import write_scenes
+from mmpatchconvnet.training_runs import logged, run_training
 from mmpatchconvnet.visualization.report import Picture, Section, Table, write_report
-
-# The clone, or the folder of an installed wheel that holds tools and configs.
-ROOT = (Path(__file__).parent / '.mim' / 'tools').resolve().parent
-LOG_LINE = re.compile(r'Iter\(train\) *\[ *(\d+)/(\d+)\].* eta: (\S+).* loss: ([\d.]+)')
 
 
 class Task(NamedTuple):
@@ -107,63 +93,12 @@ def run_demo(work_dir: str | Path, console: Console) -> list[Result]:
 
 
 def train(task: Task, scenes: Path, work_dir: Path, console: Console) -> Result:
-    """One run of `tools/train.py`, with its progress on the console."""
-    command = [
-        'tools/train.py',
-        task.config,
-        '--data-root',
-        os.path.relpath(scenes / task.layout, ROOT),
-        '--work-dir',
-        os.path.relpath(work_dir, ROOT),
-    ]
-    shown = f'{os.path.relpath(sys.executable, ROOT)} {" ".join(command)}'
-    console.print(f'\n[bold]{task.name}[/]: {shown}', soft_wrap=True)
-    start = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    last_lines: deque[str] = deque(maxlen=20)
-    with Progress(
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn('{task.fields[status]}'),
-        console=console,
-        disable=not console.is_terminal,
-    ) as progress:
-        bar = progress.add_task(task.name, total=None, status='starting')
-        for line in process.stdout:
-            last_lines.append(line)
-            if found := LOG_LINE.search(line):
-                step, steps, eta, loss = found.groups()
-                status = f'eta {eta}  loss {float(loss):.3f}'
-                progress.update(
-                    bar, completed=int(step), total=int(steps), status=status
-                )
-                if not console.is_terminal and int(step) % 100 == 0:
-                    console.print(f'  step {step}/{steps}  {status}')
-    if process.wait():
-        raise RuntimeError(f'{task.name} has failed:\n{"".join(last_lines)}')
-    score = task.scale * last_score(work_dir, task.key)
-    seconds = time.monotonic() - start
-    console.print(f'  {task.metric} {score:.3f} after {seconds:.0f} s')
-    return Result(task, score, seconds, shown)
-
-
-def last_score(work_dir: Path, key: str) -> float:
-    """The last validation score in the newest log of a work dir."""
-    scalars = max(work_dir.glob('*/vis_data/scalars.json'))
-    scores = [
-        entry[key]
-        for entry in map(json.loads, scalars.read_text().splitlines())
-        if key in entry
-    ]
-    return scores[-1]
+    """Train one task and read its score."""
+    data_root = scenes / task.layout
+    run = run_training(task.name, task.config, data_root, work_dir, console)
+    score = task.scale * logged(work_dir, task.key)[-1]
+    console.print(f'  {task.metric} {score:.3f} after {run.seconds:.0f} s')
+    return Result(task, score, run.seconds, run.command)
 
 
 def results_table(results: list[Result]) -> Table:

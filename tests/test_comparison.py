@@ -1,0 +1,82 @@
+"""Runs of several seeds: their rows, their tables, and the tables in the READMEs."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mmpatchconvnet.comparison import (
+    SCORES,
+    compare,
+    draw_table,
+    fill_tables,
+    read_rows,
+)
+from mmpatchconvnet.datasets import write_scenes
+
+ROOT = Path(__file__).parent.parent
+TINY = """
+_base_ = '{base}'
+train_cfg = dict(max_iters=4, val_interval=4)
+_base_.param_scheduler[1].end = 30
+model = dict(backbone=dict(arch=dict(embed_dims=16, depth=1)),
+             neck=dict(in_channels=16), head=dict(in_channels=16))
+train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False)
+val_dataloader = dict(num_workers=0, persistent_workers=False)
+test_dataloader = val_dataloader
+default_hooks = dict(logger=dict(interval=1))
+"""
+
+
+def row(config: str, **scores: str) -> dict[str, str]:
+    empty = {title: '' for title, _ in SCORES.values()}
+    costs = {'backbone parameters': '1500000', 'multiply-adds': '2000000000'}
+    return {'config': config, **costs, **empty, **scores}
+
+
+def test_seeds_become_mean_and_spread():
+    rows = [row('a', mIoU='50'), row('b', mIoU='40'), row('a', mIoU='52')]
+    assert draw_table(rows).splitlines() == [
+        '| config | backbone, M | multiply-adds, G | mIoU | seeds |',
+        '| --- | --- | --- | --- | --- |',
+        '| `a` | 1.50 | 2.00 | 51.0 ± 1.4 | 2 |',
+        '| `b` | 1.50 | 2.00 | 40.0 | 1 |',
+    ]
+
+
+def test_a_table_holds_the_configs_that_match():
+    rows = [row('a', mIoU='50'), row('b', mIoU='40')]
+    page = 'before\n<!-- scores: ^a -->\nold\n<!-- end -->\nafter\n'
+    filled = fill_tables(page, rows)
+    assert '`a`' in filled and '`b`' not in filled and 'old' not in filled
+    assert filled.startswith('before\n') and filled.endswith('after\n')
+    assert fill_tables(filled, rows) == filled
+
+
+@pytest.mark.parametrize(
+    'page', ['README.md', 'configs/comparison/README.md', 'configs/ablation/README.md']
+)
+def test_tables_are_those_of_the_rows(page):
+    text = (ROOT / page).read_text()
+    rows = read_rows(ROOT / 'benchmarks/comparison.csv')
+    assert '<!-- scores: ' in text
+    assert fill_tables(text, rows) == text, 'run tools/compare.py'
+
+
+@pytest.mark.slow
+def test_what_has_a_row_is_not_run_again(tmp_path):
+    data = write_scenes(tmp_path / 'scenes', num_train=8, num_val=4) / 'classes'
+    config = tmp_path / 'tiny.py'
+    base = ROOT / 'configs/demo/classifier_patchconvnet-tiny_scenes.py'
+    config.write_text(TINY.format(base=base))
+    rows_file = tmp_path / 'rows.csv'
+    for _ in range(2):
+        with open(tmp_path / 'log.txt', 'a') as log:
+            console = Console(file=log)
+            compare([config], [3], data, rows_file, tmp_path / 'runs', console)
+    (only,) = read_rows(rows_file)
+    assert (only['config'], only['seed'], only['steps'], only['batch']) == (
+        'tiny', '3', '4', '4',
+    )  # fmt: skip
+    assert 0 <= float(only['top-1']) <= 100
+    assert int(only['multiply-adds']) > 0 and only['torch']
