@@ -4,14 +4,4 @@
         deit://s60_multi_finetune_1k
 """
 
-_base_ = '../patchconvnet-s60_32xb64-lamb-400e_in1k.py'
-
-model = dict(
-    neck=dict(num_tokens=1000),
-    head=dict(
-        _delete_=True,
-        type='mmpatchconvnet.PerTokenLinearHead',
-        num_classes=1000,
-        in_channels=384,
-    ),
-)
+_base_ = 's60_multi_scratch_1k.py'
