@@ -1,10 +1,11 @@
 """Configs against each other: several seeds each, a row for every run, and the spread.
 
 A run is one of `tools/train.py` in a process of its own. Its row, in a CSV file, holds
-what is needed to judge and to repeat it; the tables of the READMEs are drawn from it.
+what is needed to judge and to repeat it.
 """
 
 import csv
+import hashlib
 import json
 import re
 import time
@@ -17,13 +18,8 @@ from mmengine.config import Config
 from rich.console import Console
 
 from mmpatchconvnet.complexity import build_on_meta, count_macs, count_parameters
-from mmpatchconvnet.training_runs import (
-    ROOT,
-    TrainingRun,
-    logged,
-    newest_log,
-    run_training,
-)
+from mmpatchconvnet.tables import markdown
+from mmpatchconvnet.training_runs import logged, newest_log, run_training
 
 # The log's name of a score, that of a table, and what brings it to percent.
 SCORES = {
@@ -32,7 +28,6 @@ SCORES = {
     'coco/segm_mAP': ('mask AP', 100),
     'coco/segm_mAP_50': ('mask AP50', 100),
 }
-TABLE = re.compile(r'(<!-- scores: (.+?) -->\n).*?(<!-- end -->)', re.DOTALL)
 
 
 def compare(
@@ -42,64 +37,87 @@ def compare(
     rows_file: Path,
     work_dir: Path,
     console: Console,
-) -> None:
+) -> list[dict[str, str]]:
     """Train every config with every seed and append a row for each to a CSV file.
 
     What has a row already is passed over, so a comparison can be stopped and gone on
     with, or shared by two processes with other configs.
 
     Args:
-        configs: Config files, all for the data at `data_root`.
+        configs: Config files of different names, all for the data at `data_root`.
         seeds: Seeds of all random numbers.
         data_root: Folder of the data.
         rows_file: The CSV file.
         work_dir: Each run gets a folder below it.
         console: Where progress is shown.
+
+    Returns:
+        The rows of these configs and seeds.
+
+    Raises:
+        ValueError: The file has a row of a config that has changed since, or rows with
+            other columns.
+        RuntimeError: A training has failed.
     """
+    settings = {config: settings_of(config) for config in configs}
     runs = [(seed, config) for seed in seeds for config in configs]
+    rows = []
     for number, (seed, config) in enumerate(runs, 1):
-        done = {(row['config'], row['seed']) for row in read_rows(rows_file)}
-        if (config.stem, str(seed)) in done:
-            continue
-        run = run_training(
-            f'{number}/{len(runs)} {config.stem}, seed {seed}',
-            config,
-            data_root,
-            work_dir / config.stem / f'seed{seed}',
-            console,
-            ['--seed', str(seed)],
-        )
-        append_row(rows_file, row_of(run, config, seed))
+        row = find_row(read_rows(rows_file), config, seed, settings[config]['recipe'])
+        if row is None:
+            run = run_training(
+                f'{number}/{len(runs)} {config.stem}, seed {seed}',
+                config.resolve(),
+                data_root,
+                work_dir / config.stem / f'seed{seed}',
+                console,
+                ['--seed', str(seed)],
+            )
+            row = {
+                'config': config.stem,
+                'seed': str(seed),
+                **scores_of(run.work_dir),
+                **settings[config],
+                **circumstances_of(run.work_dir),
+            }
+            append_row(rows_file, row)
+        rows.append(row)
+    return rows
 
 
-def row_of(run: TrainingRun, config: Path, seed: int) -> dict[str, object]:
-    """What is kept of a run; scores are those of the last validation."""
-    cfg = Config.fromfile(ROOT / config)
-    model = build_on_meta(cfg)
-    backbone: Any = model.backbone
-    crop = cfg.get('crop_size') or (cfg.size, cfg.size)
-    environment = json.loads(
-        (newest_log(run.work_dir) / 'environment.json').read_text()
-    )
-    packages, git = environment['packages'], environment['git'] or {}
-    scores = {
-        title: round(values[-1] * factor, 2)
-        if (values := logged(run.work_dir, key))
-        else ''
-        for key, (title, factor) in SCORES.items()
-    }
+def settings_of(config: Path) -> dict[str, str]:
+    """What of a config belongs to a row; found before time is spent on training."""
+    cfg = Config.fromfile(config)
+    model: Any = build_on_meta(cfg)
+    crop = cfg.get('crop_size') or (cfg.get('size'),) * 2
+    steps = cfg.train_cfg.get('max_iters') or f'{cfg.train_cfg.max_epochs} epochs'
     return {
-        'config': config.stem,
-        'seed': seed,
-        **scores,
-        'steps': cfg.train_cfg.max_iters,
-        'batch': cfg.train_dataloader.batch_size,
-        'learning rate': cfg.optim_wrapper.optimizer.lr,
-        'backbone parameters': count_parameters(backbone),
-        'parameters': count_parameters(model),
-        'multiply-adds': count_macs(model, *crop),
-        's per step': round(median(logged(run.work_dir, 'time')), 3),
-        'threads': environment['threads'],
+        'recipe': hashlib.sha256(cfg.pretty_text.encode()).hexdigest()[:10],
+        'steps': str(steps),
+        'batch': str(cfg.train_dataloader.batch_size),
+        'learning rate': str(cfg.optim_wrapper.optimizer.lr),
+        'backbone parameters': str(count_parameters(model.backbone)),
+        'parameters': str(count_parameters(model)),
+        'multiply-adds': str(count_macs(model, *crop)) if all(crop) else '',
+    }
+
+
+def scores_of(work_dir: Path) -> dict[str, str]:
+    """The scores of the last validation; '' for those of other tasks."""
+    scores = {}
+    for key, (title, factor) in SCORES.items():
+        values = logged(work_dir, key)
+        scores[title] = f'{values[-1] * factor:.2f}' if values else ''
+    return scores
+
+
+def circumstances_of(work_dir: Path) -> dict[str, str]:
+    """Speed, machine and software of a run."""
+    environment = json.loads((newest_log(work_dir) / 'environment.json').read_text())
+    packages, git = environment['packages'], environment['git'] or {}
+    return {
+        's per step': f'{median(logged(work_dir, "time")):.3f}',
+        'threads': str(environment['threads']),
         'device': (environment['gpus'] or [environment['cpu']])[0],
         'torch': packages['torch'],
         'mmpatchconvnet': packages['mmpatchconvnet'],
@@ -115,54 +133,69 @@ def read_rows(rows_file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def append_row(rows_file: Path, row: dict[str, object]) -> None:
-    new = not rows_file.is_file()
+def find_row(
+    rows: Iterable[dict[str, str]], config: Path, seed: int, recipe: str
+) -> dict[str, str] | None:
+    """The row of a run, if there is one, and if it is of this very recipe."""
+    for row in rows:
+        if (row['config'], row['seed']) == (config.stem, str(seed)):
+            if row['recipe'] != recipe:
+                raise ValueError(
+                    f'there is a row of {config.stem} with seed {seed}, but the config '
+                    'has changed since: remove the row, or give another file to --rows.'
+                )
+            return row
+    return None
+
+
+def append_row(rows_file: Path, row: dict[str, str]) -> None:
     rows_file.parent.mkdir(parents=True, exist_ok=True)
-    with rows_file.open('a', newline='') as file:
+    with rows_file.open('a+', newline='') as file:
+        file.seek(0)
+        header = next(csv.reader(file), None)
+        if header not in (None, list(row)):
+            raise ValueError(
+                f'{rows_file} has other columns than {", ".join(row)}: give another '
+                'file to --rows.'
+            )
         writer = csv.DictWriter(file, row, lineterminator='\n')
-        if new:
+        if header is None:
             writer.writeheader()
         writer.writerow(row)
 
 
-def draw_table(rows: Iterable[dict[str, str]]) -> str:
-    """Rows as a Markdown table; seeds as mean and standard deviation."""
+def draw_scores(rows: Iterable[dict[str, str]], pattern: str = '') -> str:
+    """Rows as a Markdown table; seeds as mean and standard deviation.
+
+    Args:
+        rows: Of a CSV file of `compare`.
+        pattern: Only configs whose name matches; they keep the order of their rows.
+    """
     by_config: dict[str, list[dict[str, str]]] = {}
     for row in rows:
-        by_config.setdefault(row['config'], []).append(row)
-    titles = [
-        title
-        for title, _ in SCORES.values()
-        if any(row[title] for runs in by_config.values() for row in runs)
+        if re.search(pattern, row['config']):
+            by_config.setdefault(row['config'], []).append(row)
+    scores = [title for title, _ in SCORES.values()]
+    lines = [
+        [
+            f'`{config}`',
+            in_units(runs[0]['backbone parameters'], 1e6),
+            in_units(runs[0]['multiply-adds'], 1e9),
+            *(spread([float(run[t]) for run in runs if run[t]]) for t in scores),
+            str(len(runs)),
+        ]
+        for config, runs in by_config.items()
     ]
-    costs = ['backbone, M', 'multiply-adds, G']
-    lines = [['config', *costs, *titles, 'seeds']]
-    lines.append(['---'] * len(lines[0]))
-    for config, runs in by_config.items():
-        parameters = int(runs[0]['backbone parameters']) / 1e6
-        macs = int(runs[0]['multiply-adds']) / 1e9
-        scores = [spread([float(run[title]) for run in runs]) for title in titles]
-        name, cost = f'`{config}`', [f'{parameters:.2f}', f'{macs:.2f}']
-        lines.append([name, *cost, *scores, str(len(runs))])
-    return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
+    titles = ['config', 'backbone, M', 'multiply-adds, G', *scores, 'seeds']
+    return markdown(titles, lines)
+
+
+def in_units(number: str, unit: float) -> str:
+    return f'{int(number) / unit:.2f}' if number else ''
 
 
 def spread(values: Sequence[float]) -> str:
     """Mean and, of several values, their standard deviation."""
-    if len(values) == 1:
-        return f'{values[0]:.1f}'
+    if len(values) < 2:
+        return ''.join(f'{value:.1f}' for value in values)
     return f'{mean(values):.1f} ± {stdev(values):.1f}'
-
-
-def fill_tables(page: str, rows: Sequence[dict[str, str]]) -> str:
-    """A page with its tables drawn anew.
-
-    A table stands between `<!-- scores: PATTERN -->` and `<!-- end -->` and holds the
-    configs that match the pattern, in the order of their rows.
-    """
-
-    def drawn(found: re.Match) -> str:
-        chosen = [row for row in rows if re.search(found[2], row['config'])]
-        return f'{found[1]}{draw_table(chosen)}{found[3]}'
-
-    return TABLE.sub(drawn, page)

@@ -1,8 +1,8 @@
-"""Parameters and multiply-adds of a model, counted without memory or a GPU.
+"""Parameters and multiply-adds of a model, counted without running it.
 
-Models run on torch's meta device, where tensors have shapes but no values, so the
-largest ones take seconds. Counted are convolutions and matrix products, by torch's own
-`FlopCounterMode`; norms, activations, RoIAlign and NMS are not.
+Forward passes are made on torch's meta device, where tensors have shapes but no values,
+so the largest ones take seconds. Counted are convolutions and matrix products, by
+torch's own `FlopCounterMode`; norms, activations, RoIAlign and NMS are not.
 """
 
 from collections.abc import Iterator
@@ -47,11 +47,11 @@ def count_macs(model: nn.Module, height: int, width: int) -> int:
         width: Of the image, in pixels.
     """
     with FlopCounterMode(display=False) as counter, torch.device('meta'):
-        run(model, torch.empty(1, 3, height, width))
+        run_forward(model, torch.empty(1, 3, height, width))
     return counter.get_total_flops() // 2
 
 
-def run(model: Any, image: torch.Tensor) -> None:
+def run_forward(model: Any, image: torch.Tensor) -> None:
     """Send an image through all that testing runs, but for what depends on scores."""
     features = model.extract_feat(image)
     for name in ('head', 'decode_head', 'rpn_head', 'bbox_head'):
@@ -62,14 +62,14 @@ def run(model: Any, image: torch.Tensor) -> None:
         return
     # The masks of a cascade are the mean over its stages.
     for part, num_rois in (('bbox', NUM_BOX_ROIS), ('mask', NUM_MASK_ROIS)):
-        extractors = stages(getattr(roi_head, f'{part}_roi_extractor', None))
-        heads = stages(getattr(roi_head, f'{part}_head', None))
+        extractors = stages_of(getattr(roi_head, f'{part}_roi_extractor', None))
+        heads = stages_of(getattr(roi_head, f'{part}_head', None))
         for extractor, head in zip(extractors, heads, strict=True):
             size = extractor.roi_layers[0].output_size
             head(torch.empty(num_rois, extractor.out_channels, *size))
 
 
-def stages(part: nn.Module | None) -> Iterator[Any]:
+def stages_of(part: nn.Module | None) -> Iterator[Any]:
     """The stages of a cascade, or the one stage of another head."""
     if isinstance(part, nn.ModuleList):
         yield from part

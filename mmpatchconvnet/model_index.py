@@ -12,8 +12,7 @@ import yaml
 from mmengine.config import Config
 
 from mmpatchconvnet.complexity import build_on_meta, count_macs, count_parameters
-
-TABLE = re.compile(r'(<!-- models: (.+?) -->\n).*?(<!-- end -->)', re.DOTALL)
+from mmpatchconvnet.tables import markdown
 
 
 def fill_metafile(metafile: dict, root: Path) -> dict:
@@ -43,55 +42,44 @@ def fill_metafile(metafile: dict, root: Path) -> dict:
     return dict(metafile, Models=models)
 
 
-def fill_tables(page: str, metafile: dict, root: Path) -> str:
-    """A README with its tables drawn anew.
-
-    A table stands between `<!-- models: PATTERN -->` and `<!-- end -->` and holds the
-    models whose config's file name matches the pattern.
-    """
-
-    def drawn(found: re.Match) -> str:
-        chosen = [
-            model
-            for model in metafile['Models']
-            if re.search(found[2], Path(model['Config']).stem)
-        ]
-        return f'{found[1]}{draw_table(chosen, root)}{found[3]}'
-
-    return TABLE.sub(drawn, page)
+def draw_models(models: list[dict], pattern: str, root: Path) -> str:
+    """The models whose config's file name matches a pattern, as a Markdown table."""
+    titles = ['config', 'extends', 'parameters, M', 'multiply-adds, G', 'published']
+    rows = [
+        table_row(model, root)
+        for model in models
+        if re.search(pattern, Path(model['Config']).stem)
+    ]
+    return markdown(titles, rows)
 
 
-def draw_table(models: list[dict], root: Path) -> str:
-    """Models as a Markdown table; a column that no model fills is left out."""
-    rows = [table_row(model, root) for model in models]
-    titles = [title for title in rows[0] if any(row[title] for row in rows)]
-    lines = [titles, ['---'] * len(titles)]
-    lines += [[row[title] for title in titles] for row in rows]
-    return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
-
-
-def table_row(model: dict, root: Path) -> dict[str, str]:
+def table_row(model: dict, root: Path) -> list[str]:
     metadata, path = model['Metadata'], Path(model['Config'])
     metrics: dict[str, Any] = {}
     for result in model.get('Results') or []:
         metrics |= result['Metrics']
     folder = path.parts[1]  # configs/FOLDER/..., where the README lies
-    return {
-        'config': f'[`{path.stem}`]({path.relative_to(f"configs/{folder}")})',
-        'extends': f'`{host}`' if (host := baseline(root / path)) else '',
-        'parameters, M': f'{metadata["Parameters"] / 1e6:.2f}',
-        'multiply-adds, G': f'{metadata["FLOPs"] / 1e9:.1f}',
-        'published': ', '.join(f'{name} {value}' for name, value in metrics.items()),
-    }
+    host = baseline(root / path)
+    return [
+        f'[`{path.stem}`]({path.relative_to(f"configs/{folder}")})',
+        f'`{host}`' if host else '',
+        f'{metadata["Parameters"] / 1e6:.2f}',
+        f'{metadata["FLOPs"] / 1e9:.1f}',
+        ', '.join(f'{name} {value}' for name, value in metrics.items()),
+    ]
 
 
 def baseline(config: Path) -> str:
-    """The config of a host that this one extends, itself or through its only base."""
+    """The config of a host that a leaf extends; '' if it extends one of ours.
+
+    A leaf that only switches mixed precision on has the baseline of the other.
+    """
     text = config.read_text()
     if host := re.search(r"'(mm\w+::[^']+)'", text):
         return host[1]
-    parent = re.search(r"^_base_ = '(.+)'$", text, re.MULTILINE)
-    return baseline(config.parent / parent[1]) if parent else ''
+    if '_amp-' in config.stem:
+        return baseline(config.with_name(config.name.replace('_amp-', '_')))
+    return ''
 
 
 def write_metafile(path: Path, metafile: dict) -> None:

@@ -16,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 # The clone, or the folder of an installed wheel that holds tools and configs.
 ROOT = (Path(__file__).parent / '.mim' / 'tools').resolve().parent
-LOG_LINE = re.compile(r'Iter\(train\) *\[ *(\d+)/(\d+)\].* eta: (\S+).* loss: ([\d.]+)')
+# By iterations `[ 20/400]`, by epochs `[1][ 20/400]`; an eta may hold days and a comma.
+LOG_LINE = re.compile(r'\(train\).*\[ *(\d+)/(\d+)\].* eta: (.+?)  .* loss: ([\d.]+)')
 
 
 class TrainingRun(NamedTuple):

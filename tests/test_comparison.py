@@ -1,5 +1,6 @@
 """Runs of several seeds: their rows, their tables, and the tables in the READMEs."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,14 @@ from rich.console import Console
 
 from mmpatchconvnet.comparison import (
     SCORES,
+    append_row,
     compare,
-    draw_table,
-    fill_tables,
+    draw_scores,
+    find_row,
     read_rows,
 )
 from mmpatchconvnet.datasets import write_scenes
+from mmpatchconvnet.tables import fill_tables
 
 ROOT = Path(__file__).parent.parent
 TINY = """
@@ -36,7 +39,7 @@ def row(config: str, **scores: str) -> dict[str, str]:
 
 def test_seeds_become_mean_and_spread():
     rows = [row('a', mIoU='50'), row('b', mIoU='40'), row('a', mIoU='52')]
-    assert draw_table(rows).splitlines() == [
+    assert draw_scores(rows).splitlines() == [
         '| config | backbone, M | multiply-adds, G | mIoU | seeds |',
         '| --- | --- | --- | --- | --- |',
         '| `a` | 1.50 | 2.00 | 51.0 ± 1.4 | 2 |',
@@ -44,13 +47,29 @@ def test_seeds_become_mean_and_spread():
     ]
 
 
-def test_a_table_holds_the_configs_that_match():
-    rows = [row('a', mIoU='50'), row('b', mIoU='40')]
-    page = 'before\n<!-- scores: ^a -->\nold\n<!-- end -->\nafter\n'
-    filled = fill_tables(page, rows)
-    assert '`a`' in filled and '`b`' not in filled and 'old' not in filled
-    assert filled.startswith('before\n') and filled.endswith('after\n')
-    assert fill_tables(filled, rows) == filled
+def test_scores_of_other_tasks_and_missing_ones_leave_no_trace():
+    rows = [row('a', mIoU='50'), row('b'), row('c', **{'mask AP': '30'})]
+    table = draw_scores(rows, '^[ab]').splitlines()
+    assert table[0] == '| config | backbone, M | multiply-adds, G | mIoU | seeds |'
+    assert table[3] == '| `b` | 1.50 | 2.00 |  | 1 |'
+    assert len(table) == 4
+
+
+def test_tables_are_replaced_and_the_rest_of_the_page_is_not():
+    page = 'before\n<!-- scores: ^a -->\nold\n<!-- end -->\n<!-- models: . -->\n'
+    filled = fill_tables(page, 'scores', lambda pattern: f'drawn {pattern}\n')
+    assert filled == page.replace('old', 'drawn ^a')
+
+
+def test_a_row_of_another_recipe_is_not_taken_for_this_one(tmp_path):
+    rows = [dict(config='a', seed='0', recipe='one')]
+    assert find_row(rows, Path('a.py'), 1, 'one') is None
+    assert find_row(rows, Path('a.py'), 0, 'one') is rows[0]
+    with pytest.raises(ValueError, match='a with seed 0, but the config has changed'):
+        find_row(rows, Path('a.py'), 0, 'two')
+    append_row(tmp_path / 'rows.csv', rows[0])
+    with pytest.raises(ValueError, match='other columns than config, steps'):
+        append_row(tmp_path / 'rows.csv', dict(config='a', steps='3'))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +79,8 @@ def test_tables_are_those_of_the_rows(page):
     text = (ROOT / page).read_text()
     rows = read_rows(ROOT / 'benchmarks/comparison.csv')
     assert '<!-- scores: ' in text
-    assert fill_tables(text, rows) == text, 'run tools/compare.py'
+    drawn = fill_tables(text, 'scores', lambda pattern: draw_scores(rows, pattern))
+    assert drawn == text, 'run tools/draw_tables.py --scores'
 
 
 @pytest.mark.slow
@@ -70,11 +90,11 @@ def test_what_has_a_row_is_not_run_again(tmp_path):
     base = ROOT / 'configs/demo/classifier_patchconvnet-tiny_scenes.py'
     config.write_text(TINY.format(base=base))
     rows_file = tmp_path / 'rows.csv'
+    console = Console(file=io.StringIO())
     for _ in range(2):
-        with open(tmp_path / 'log.txt', 'a') as log:
-            console = Console(file=log)
-            compare([config], [3], data, rows_file, tmp_path / 'runs', console)
+        (row,) = compare([config], [3], data, rows_file, tmp_path / 'runs', console)
     (only,) = read_rows(rows_file)
+    assert only == row
     assert (only['config'], only['seed'], only['steps'], only['batch']) == (
         'tiny', '3', '4', '4',
     )  # fmt: skip

@@ -9,12 +9,14 @@ import yaml
 from batches import HEIGHT, WIDTH, batch_of
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 
 import mmpatchconvnet
 from mmpatchconvnet import datasets
 from mmpatchconvnet.complexity import build_on_meta, count_macs, count_parameters
-from mmpatchconvnet.model_index import baseline, fill_metafile, fill_tables
+from mmpatchconvnet.model_index import baseline, draw_models, fill_metafile
+from mmpatchconvnet.tables import fill_tables
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(
@@ -23,7 +25,7 @@ CONFIGS = sorted(
 # What the leaves of a folder may change in the host's config that they extend.
 ALLOWED = {
     'patchconvnet': {'model.backbone', 'model.neck', 'model.head.in_channels'},
-    'mask_rcnn': {'model.backbone', 'model.neck', 'optim_wrapper.type'},
+    'mask_rcnn': {'model.backbone', 'model.neck'},
     'cascade_rcnn': {
         'model.backbone',
         'model.neck',
@@ -89,7 +91,11 @@ def test_a_comparison_is_fair(path, tmp_path):
         for key in ours.keys() | theirs.keys()
         if ours.get(key, missing) != theirs.get(key, missing)
     }
-    allowed = ALLOWED[path.parent.name] | OURS | {'find_unused_parameters'}
+    allowed = ALLOWED[path.parent.name] | OURS
+    if '_amp-' in path.stem:
+        allowed = allowed | {'optim_wrapper.type'}
+    if 'xcit' in path.stem:
+        allowed = allowed | {'find_unused_parameters'}
     unfair = {
         key
         for key in differing
@@ -124,10 +130,54 @@ def test_each_official_file_has_a_config_of_its_size(name):
     path = ROOT / f'configs/patchconvnet/official/{name}.py'
     cfg = Config.fromfile(path)
     size = int(name.split('_')[1]) if 'multi' not in name else 224
-    resize, crop = cfg.test_dataloader.dataset.pipeline[1:3]
-    assert (crop.crop_size, resize.scale) == (size, int(size / 0.875))
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        resize, crop = loader.dataset.pipeline[1:3]
+        assert (crop.crop_size, resize.scale) == (size, int(size / 0.875))
     assert cfg.model.backbone.arch == name.split('_')[0]
     assert cfg.model.neck.get('num_tokens', 1) == (1000 if 'multi' in name else 1)
+
+
+@pytest.mark.parametrize('arch', ['s60', 's120', 'b60', 'b120', 'l120'])
+def test_columns_start_from_their_own_weights_and_tap_as_xcit_does(arch):
+    column = Config.fromfile(ROOT / f'configs/_base_/columns/{arch}.py').column
+    depth = int(arch[1:])
+    assert column.arch == arch
+    assert column.out_indices == tuple(
+        depth * third // 6 - 1 for third in (2, 3, 4, 6)
+    )  # 1/3, 1/2, 2/3 and all
+    rates = dict(s60=0.05, s120=0.1, b60=0.15, b120=0.15, l120=0.15)
+    assert column.drop_path_rate == rates[arch]
+    if arch == 'l120':
+        assert 'init_cfg' not in column
+        return
+    scheme, name = column.init_cfg.checkpoint.split('://')
+    assert scheme == 'deit' and name in mmpatchconvnet.checkpoints.OFFICIAL_FILES
+    assert name.startswith(f'{arch}_')
+
+
+def test_cascade_decays_what_its_baseline_decays(tmp_path):
+    path = next((ROOT / 'configs/cascade_rcnn').glob('*.py'))
+    cfg = Config.fromfile(path)
+    shrink(cfg.model)
+    model = build_on_meta(cfg).requires_grad_(True)
+    wrapper = build_optim_wrapper(model, dict(cfg.optim_wrapper, type='OptimWrapper'))
+    for group in wrapper.optimizer.param_groups:
+        for parameter in group['params']:
+            # As mmdet's constructor has it.
+            assert group['weight_decay'] == (0 if parameter.ndim == 1 else 0.05)
+
+
+def test_the_paper_recipe_leaves_the_class_token_as_it_is():
+    cfg = Config.fromfile(next((ROOT / 'configs/patchconvnet').glob('*s60*lamb*')))
+    shrink(cfg.model)
+    model = build_on_meta(cfg).requires_grad_(True)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    (decay,) = {
+        group['weight_decay']
+        for group in wrapper.optimizer.param_groups
+        if group['params'][0] is model.neck.cls_token
+    }
+    assert decay == 0
 
 
 def shrink(model: dict) -> None:
@@ -218,9 +268,14 @@ def test_tables_are_computed_from_the_configs():
     for name in index['Import']:
         path = ROOT / name
         metafile = yaml.safe_load(path.read_text())
-        assert fill_metafile(metafile, ROOT) == metafile, 'run tools/model_tables.py'
-        page = path.with_name('README.md').read_text()
-        assert fill_tables(page, metafile, ROOT) == page, 'run tools/model_tables.py'
+        assert fill_metafile(metafile, ROOT) == metafile, 'run tools/draw_tables.py'
+        page, models = path.with_name('README.md').read_text(), metafile['Models']
+        drawn = fill_tables(page, 'models', lambda p: draw_models(models, p, ROOT))  # noqa: B023
+        assert drawn == page, 'run tools/draw_tables.py'
+        weights = [m['Weights'] for m in models if 'Weights' in m]
+        assert weights == [
+            f'deit://{Path(m["Config"]).stem}' for m in models if 'Weights' in m
+        ]
         for collection in metafile['Collections']:
             assert (ROOT / collection['README']).is_file()
         named_configs += [model['Config'] for model in metafile['Models']]

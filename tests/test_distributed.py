@@ -1,250 +1,30 @@
-"""Two processes on the CPU do what one does; FSDP does what DDP does.
+"""Two processes on the CPU do what one does; FSDP does what DDP does."""
 
-`torchrun` runs this very file as a script once: every function of `CHECKS` on both
-ranks. The tests below read what they reported.
-"""
-
-import copy
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-import torch.distributed as dist
-import torch.nn.functional as F
+from distributed_checks import CHECKS, FSDP_KEYS, Classifier
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
-from torch import Tensor, nn
-from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 
-from mmpatchconvnet import AttentionPooling, DeconvPyramid, PatchConvNet
-from mmpatchconvnet.checkpoints import CheckpointError
+from mmpatchconvnet.checkpoints import load_file
 from mmpatchconvnet.datasets import write_scenes
 from mmpatchconvnet.engine.config_checks import ConfigError
-from mmpatchconvnet.engine.distributed import CPUDataParallel, prepare_processes
+from mmpatchconvnet.engine.distributed import prepare_processes
 from mmpatchconvnet.engine.launch import build_runner
-from mmpatchconvnet.engine.sharding import ShardedStrategy, wrap_each_block
-from mmpatchconvnet.models.patchconvnet import PatchConvBlock
+from mmpatchconvnet.engine.sharding import wrap_each_block
 
 ROOT = Path(__file__).parent.parent
-DEPTH = 3
-FSDP_KEYS = Config.fromfile(ROOT / 'configs' / '_base_' / 'fsdp.py')
-
-
-class Classifier(nn.Module):
-    """A column with its pooling; LayerNorm only, so that pictures do not mix."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        arch = dict(embed_dims=16, depth=DEPTH, layer_scale_init_value=1.0)
-        self.backbone = PatchConvNet(arch)
-        self.neck = AttentionPooling(16, layer_scale_init_value=1.0)
-        self.head = nn.Linear(16, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.neck(self.backbone(x))[-1])
-
-
-class Pyramid(nn.Module):
-    """A column with a pyramid; group norm, for the same reason."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        arch = dict(embed_dims=16, depth=4, layer_scale_init_value=1.0)
-        self.backbone = PatchConvNet(
-            arch, out_indices=range(4), stem_indices=(1, 2), with_cp=True
-        )
-        norm_cfg = dict(type='GN', num_groups=4)
-        self.neck = DeconvPyramid(16, stem_channels=(4, 8), norm_cfg=norm_cfg)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([y.square().mean() for y in self.neck(self.backbone(x))])
-
-
-def batch() -> tuple[Tensor, Tensor]:
-    """Four pictures and their classes, the same on both ranks."""
-    random = torch.Generator().manual_seed(1)
-    x = torch.rand(4, 3, 64, 48, generator=random, dtype=torch.double)
-    return x, torch.tensor([0, 3, 1, 1])
-
-
-def mean_loss(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-    y = model(x)
-    return F.cross_entropy(y, target) if y.ndim == 2 else y.sum()
-
-
-def half(tensor: Tensor) -> Tensor:
-    return tensor.chunk(2)[dist.get_rank()]
-
-
-# What both ranks run, in folder `out`.
-
-
-def ddp_gives_the_gradients_of_one_process(out: Path) -> None:
-    for kind in (Classifier, Pyramid):
-        torch.manual_seed(0)
-        whole = kind().double()
-        model = CPUDataParallel(copy.deepcopy(whole), device_ids=[0])
-        x, target = batch()
-        mean_loss(whole, x, target).backward()
-        mean_loss(model, half(x), half(target)).backward()
-        for name, parameter in whole.named_parameters():
-            other = model.module.get_parameter(name).grad
-            torch.testing.assert_close(other, parameter.grad, rtol=1e-9, atol=1e-14)
-
-
-def no_parameter_is_unused(out: Path) -> None:
-    import mmdet.models  # noqa: F401 (fills the registry)
-    import mmseg.models  # noqa: F401 (fills the registry)
-    from mmdet.testing import demo_mm_inputs
-    from mmengine.structures import PixelData
-    from mmseg.structures import SegDataSample
-
-    rank = dist.get_rank()
-    labels = PixelData(data=torch.randint(0, 2, (1, 64, 64)))
-    segments = dict(
-        inputs=[torch.rand(3, 64, 64)] * 2,
-        data_samples=[SegDataSample(gt_sem_seg=labels, metainfo={})] * 2,
-    )
-    # In the second step one rank sees no object at all.
-    objects = [
-        demo_mm_inputs(2, (3, 64, 64), [count] * 2, num_classes=2, with_mask=True)
-        for count in (2, 2 * rank)
-    ]
-    steps = {'mask-rcnn': objects, 'upernet': [segments] * 2}
-    for (name, inputs), scope in zip(steps.items(), ('mmdet', 'mmseg'), strict=True):
-        path = ROOT / f'configs/_base_/models/{name}_patchconvnet-tiny.py'
-        cfg = Config.fromfile(path).model
-        arch = dict(embed_dims=128, depth=4, layer_scale_init_value=1.0)
-        cfg.backbone.update(arch=arch, out_indices=range(4))
-        if name == 'upernet':
-            cfg.decode_head.norm_cfg = dict(type='SyncBN')
-            cfg.data_preprocessor.size = (64, 64)
-            cfg.data_preprocessor.size_divisor = None
-        with DefaultScope.overwrite_default_scope(scope):
-            model = CPUDataParallel(MODELS.build(cfg), broadcast_buffers=False)
-        assert not any(isinstance(m, nn.SyncBatchNorm) for m in model.modules())
-        for data in inputs:  # DDP itself objects in the second step
-            model.zero_grad()
-            data = model.module.data_preprocessor(data, training=True)
-            losses = model(**data, mode='loss')
-            model.module.parse_losses(losses)[0].backward()
-            unused = [
-                name
-                for name, parameter in model.module.named_parameters()
-                if parameter.requires_grad and parameter.grad is None
-            ]
-            assert not unused, unused
-
-
-def fsdp_takes_the_step_of_one_process(out: Path) -> None:
-    """Weight decay by shape and clipping included; and goes on from its checkpoint."""
-    rates = dict(lr=1e-2, eps=1e-4)  # so much that the size of a gradient counts
-    optim_wrapper = dict(
-        optimizer=dict(type='AdamW', weight_decay=0.1, **rates),
-        paramwise_cfg=dict(flat_decay_mult=0.0),
-        clip_grad=dict(max_norm=1e-3),
-    )
-
-    def start(work_dir: str) -> ShardedStrategy:
-        torch.manual_seed(0)
-        strategy = ShardedStrategy(
-            model_wrapper=copy.deepcopy(FSDP_KEYS.strategy.model_wrapper),
-            env_kwargs=dict(launcher='pytorch', randomness=dict(seed=0)),
-            work_dir=str(out / work_dir),
-        )
-        strategy.prepare(Classifier(), optim_wrapper=copy.deepcopy(optim_wrapper))
-        return strategy
-
-    def step(strategy: ShardedStrategy) -> None:
-        loss = mean_loss(strategy.model, half(x), half(target))
-        strategy.optim_wrapper.update_params(loss)
-
-    x, target = batch()
-    x = x.float()  # FSDP clips in single precision only
-    strategy = start('first')
-    units = [m for m in strategy.model.modules() if isinstance(m, FSDP)]
-    wrapped = [type(unit.module) for unit in units]
-    assert wrapped == [Classifier, *[PatchConvBlock] * DEPTH]
-
-    torch.manual_seed(0)
-    whole = Classifier()
-    matrices = [p for p in whole.parameters() if p.ndim > 1]
-    vectors = [p for p in whole.parameters() if p.ndim == 1]
-    optimizer = torch.optim.AdamW(
-        [dict(params=matrices, weight_decay=0.1), dict(params=vectors, weight_decay=0)],
-        **rates,
-    )
-
-    def step_of_whole() -> None:
-        optimizer.zero_grad()
-        mean_loss(whole, x, target).backward()
-        nn.utils.clip_grad_norm_(whole.parameters(), 1e-3)
-        optimizer.step()
-
-    def compare(path: Path) -> None:
-        saved = torch.load(path, weights_only=False)
-        torch.testing.assert_close(
-            saved['state_dict'], whole.state_dict(), rtol=1e-5, atol=1e-6
-        )
-        assert 'base_param_settings' in saved['optimizer']  # the rate in the log
-
-    step(strategy)
-    step_of_whole()
-    strategy.save_checkpoint(str(out / '1.pth'), extra_ckpt=dict(meta=dict(iter=1)))
-    dist.barrier()
-    compare(out / '1.pth')
-    assert not list(out.glob('*.partial'))
-
-    strategy = start('second')
-    with pytest.raises(CheckpointError, match='written without FSDP'):
-        strategy.load_optim_state_dict(optimizer.state_dict())
-    strategy.resume(str(out / '1.pth'))
-    step(strategy)
-    step_of_whole()
-    strategy.save_checkpoint(str(out / '2.pth'))
-    dist.barrier()
-    compare(out / '2.pth')
-
-
-def fsdp_refuses_an_optimizer_of_whole_layers(out: Path) -> None:
-    import mmpretrain.engine  # noqa: F401 (fills the registry)
-
-    strategy = ShardedStrategy(
-        env_kwargs=dict(launcher='pytorch', randomness=dict(seed=0)), work_dir=str(out)
-    )
-    lamb = dict(optimizer=dict(type='mmpretrain.Lamb', lr=1e-3))
-    with pytest.raises(ValueError, match='Lamb needs the norm of whole layers'):
-        strategy.prepare(Classifier(), optim_wrapper=lamb)
-
-
-CHECKS: dict[str, Callable[[Path], None]] = {
-    check.__name__: check
-    for check in (
-        ddp_gives_the_gradients_of_one_process,
-        no_parameter_is_unused,
-        fsdp_takes_the_step_of_one_process,
-        fsdp_refuses_an_optimizer_of_whole_layers,
-    )
-}
-
-
-def run_checks(out: Path) -> None:
-    prepare_processes(Config(dict(launcher='pytorch')))
-    for name, check in CHECKS.items():
-        (out / name).mkdir(exist_ok=True)
-        check(out / name)
-        dist.barrier()
-        report = dict(world_size=dist.get_world_size(), backend=dist.get_backend())
-        (out / name / f'rank{dist.get_rank()}.json').write_text(json.dumps(report))
-    dist.destroy_process_group()
-
-
-# What pytest runs.
+CHECKS_FILE = Path(__file__).with_name('distributed_checks.py')
+# What docs/scaling.md gives to --cfg-options in the place of configs/_base_/fsdp.py.
+SHARDED = (
+    'runner_type=FlexibleRunner',
+    'strategy.type=mmpatchconvnet.ShardedStrategy',
+    'strategy.model_wrapper.auto_wrap_policy.type=mmpatchconvnet.wrap_each_block',
+)
 
 
 def torchrun(*command: str) -> subprocess.CompletedProcess:
@@ -267,7 +47,7 @@ def torchrun(*command: str) -> subprocess.CompletedProcess:
 def checked(tmp_path_factory) -> tuple[Path, str]:
     """The folder of the reports, and what was written to stderr."""
     out = tmp_path_factory.mktemp('checks')
-    return out, torchrun(__file__, str(out)).stderr
+    return out, torchrun(str(CHECKS_FILE), str(out)).stderr
 
 
 @pytest.mark.slow
@@ -280,34 +60,84 @@ def test_two_processes(name, checked):
         assert json.loads(report.read_text()) == dict(world_size=2, backend='gloo')
 
 
-@pytest.mark.slow
-def test_the_train_tool_under_torchrun(tmp_path):
-    root = write_scenes(tmp_path / 'scenes', num_train=8, num_val=2)
+@pytest.fixture(scope='module')
+def scenes(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('data') / 'scenes'
+    return write_scenes(folder, num_train=8, num_val=2) / 'classes'
+
+
+def train(
+    scenes: Path, work_dir: Path, steps: int, *more_options: str, flags: tuple = ()
+) -> str:
+    """The log of the train tool after a few steps of a classifier, two processes."""
     options = [
-        'train_cfg.max_iters=2',
-        'train_cfg.val_interval=2',
-        'default_hooks.checkpoint.interval=2',
+        f'train_cfg.max_iters={steps}',
+        f'train_cfg.val_interval={steps}',
+        f'default_hooks.checkpoint.interval={steps}',
         'train_dataloader.batch_size=2',
-        'auto_scale_lr.enable=True',
         'auto_scale_lr.base_batch_size=1',
     ]
     for loader in ('train', 'val'):
         options.append(f'{loader}_dataloader.num_workers=0')
         options.append(f'{loader}_dataloader.persistent_workers=False')
+    config = 'configs/demo/classifier_patchconvnet-tiny_scenes.py'
     done = torchrun(
-        *('tools/train.py', 'configs/demo/classifier_patchconvnet-tiny_scenes.py'),
-        *('--data-root', str(root / 'classes'), '--work-dir', str(tmp_path / 'run')),
-        *('--launcher', 'pytorch', '--cfg-options', *options),
+        *('tools/train.py', config, '--launcher', 'pytorch'),
+        *('--data-root', str(scenes), '--work-dir', str(work_dir)),
+        *(*flags, '--cfg-options', *options, *more_options),
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_train_tool_under_torchrun(scenes, tmp_path):
+    log = train(scenes, tmp_path, 2, 'auto_scale_lr.enable=True')
     # mmengine counts processes and calls them GPUs.
-    assert 'Distributed launcher: pytorch' in done.stdout
-    assert 'GPU number: 2' in done.stdout
+    assert 'Distributed launcher: pytorch' in log
+    assert 'GPU number: 2' in log
     # Two processes with two pictures each, four times the one the rate is for.
-    assert 'Scaling the original LR by 4.0' in done.stdout
-    assert [path.name for path in (tmp_path / 'run').glob('*.pth')] == ['iter_2.pth']
+    assert 'Scaling the original LR by 4.0' in log
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_2.pth']
     for file in ('predictions.png', 'curves.png'):
-        assert (tmp_path / 'run' / file).is_file()
+        assert (tmp_path / file).is_file()
+
+
+@pytest.mark.slow
+def test_the_train_tool_with_fsdp_and_resume(scenes, tmp_path):
+    train(scenes, tmp_path, 2, *SHARDED)
+    log = train(scenes, tmp_path, 3, *SHARDED, flags=('--resume',))
+    assert 'Iter(train) [3/3]' in log and 'Iter(train) [1/3]' not in log
+    weights = load_file(tmp_path / 'iter_3.pth')['state_dict']
+    # Whole, as of any other run: by name and by shape.
+    assert weights['backbone.blocks.0.pointwise_in.weight'].shape == (128, 128, 1, 1)
+    assert not [name for name in weights if 'fsdp' in name]
+
+
+def test_the_slurm_script_asks_for_nodes_and_starts_the_train_tool(tmp_path):
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    config = 'configs/upernet/patchconvnet-s60_upernet_8xb2-160k_ade20k-512x512.py'
+    script = ROOT / 'tools' / 'slurm_train.sh'
+    environment = dict(PATH=f'{tmp_path}:/usr/bin:/bin', PARTITION='gpu')
+
+    def arguments(config: str, gpus: int) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            ['bash', str(script), config, '--amp'],
+            env=environment | dict(GPUS=str(gpus)),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+
+    asked = arguments(config, 16).stdout.split()
+    assert {'--nodes=2', '--ntasks=16', '--gres=gpu:8', '--partition=gpu'} <= set(asked)
+    assert asked[-4:] == ['--launcher', 'slurm', config, '--amp']
+    assert Path(asked[-5]).resolve() == ROOT / 'tools' / 'train.py'
+    wrong = arguments(config, 12)
+    assert wrong.returncode == 2 and 'GPUS=12 does not fill nodes of 8' in wrong.stderr
+    assert 'gone.py is no file' in arguments('gone.py', 8).stderr
 
 
 def test_the_wrap_policy_takes_each_block_and_nothing_else():
@@ -330,7 +160,3 @@ def test_missing_processes_are_named(monkeypatch, tmp_path):
     cfg.launcher = 'none'
     with pytest.raises(ValueError, match='FSDP splits a model over processes'):
         build_runner(cfg, training=True)
-
-
-if __name__ == '__main__':
-    run_checks(Path(sys.argv[1]))

@@ -1,7 +1,7 @@
-"""Train configs with several seeds each and keep a row of every run.
+"""Train configs with several seeds each, keep a row of every run, and show the spread.
 
-python tools/compare.py configs/comparison/*_nuclei.py --data-root PATH --seeds 0 1 2
-python tools/compare.py        # only draw the tables of the READMEs again
+python tools/compare.py configs/demo/*_signs.py configs/comparison/*_signs.py \
+    --data-root PATH --seeds 0 1 2
 """
 
 import argparse
@@ -13,36 +13,36 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from rich.console import Console
 
-from mmpatchconvnet.comparison import compare, fill_tables, read_rows
-
-PAGES = ('README.md', 'configs/comparison/README.md', 'configs/ablation/README.md')
+from mmpatchconvnet.comparison import compare, draw_scores
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('configs', nargs='*', type=Path, help='all for the same data')
-    parser.add_argument('--data-root', type=Path, help='folder of the data')
+    parser.add_argument('configs', nargs='+', type=Path, help='all for the same data')
+    parser.add_argument('--data-root', type=Path, required=True, help='of the data')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--rows', type=Path, default=Path('benchmarks/comparison.csv'))
+    parser.add_argument(
+        '--rows',
+        type=Path,
+        default=Path('work_dirs/comparison/rows.csv'),
+        help='a CSV file; what has a row in it is not run again',
+    )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/comparison'))
     args = parser.parse_args()
-    if args.configs and args.data_root is None:
-        parser.error('the configs need --data-root PATH')
+    missing = [str(config) for config in args.configs if not config.is_file()]
+    if missing:
+        raise SystemExit(f'error: no file {", ".join(missing)}: give config files.')
+    console = Console(highlight=False)
     try:
-        compare(
-            args.configs,
-            args.seeds,
-            args.data_root,
-            args.rows,
-            args.work_dir,
-            Console(highlight=False),
+        rows = compare(
+            args.configs, args.seeds, args.data_root, args.rows, args.work_dir, console
         )
-    except RuntimeError as error:
+    except (ValueError, RuntimeError) as error:
         raise SystemExit(f'error: {error}') from None
-    for page in map(Path, PAGES):
-        page.write_text(fill_tables(page.read_text(), read_rows(args.rows)))
+    console.print(f'\n{draw_scores(rows)}', markup=False, soft_wrap=True)
+    console.print(f'Every run is a row of {args.rows}', markup=False, soft_wrap=True)
 
 
 if __name__ == '__main__':

@@ -54,5 +54,5 @@ fi
 read -r -a extra <<<"${SRUN_ARGS:-}"
 
 # --launcher stands first: --cfg-options takes all that follows it.
-exec srun "${request[@]}" "${extra[@]}" \
+exec srun "${request[@]}" ${extra[@]+"${extra[@]}"} \
     "${PYTHON:-python}" -u "$(dirname "$0")/train.py" --launcher slurm "$@"

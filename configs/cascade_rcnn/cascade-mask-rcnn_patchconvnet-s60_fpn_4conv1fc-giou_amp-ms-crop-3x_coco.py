@@ -1,6 +1,7 @@
 """Cascade Mask R-CNN on COCO with PatchConvNet-S60, where the base has ConvNeXt-T.
 
-The layer-wise decay of the base, 0.7 over 6 groups, goes by our column's depth.
+The base's layer-wise decay, 0.7 over 6 groups and without weight decay of what is flat,
+goes by our column's depth.
 """
 
 _base_ = [
@@ -18,5 +19,12 @@ model = dict(
 )
 optim_wrapper = dict(
     constructor='mmpatchconvnet.LayerDecayOptimWrapperConstructor',
-    paramwise_cfg=dict(_delete_=True, decay_rate=0.7, num_groups=6),
+    paramwise_cfg=dict(
+        _delete_=True,
+        decay_rate=0.7,
+        num_groups=6,
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        flat_decay_mult=0.0,
+    ),
 )

@@ -3,8 +3,9 @@
 LAMB, learning rate 3e-3 and batch 2048 are the author's word
 (https://github.com/facebookresearch/deit/issues/185). The rest was found nowhere: 400
 epochs and stochastic depth 0.05 follow XCiT-S12, repeated augmentation, 5 epochs of
-warm-up from 1e-6 and weight decay 0.05 are defaults of the official script, and so are
-the augmentations, which the base has already.
+warm-up from 1e-6, weight decay 0.05 and the augmentations, which the base has already,
+are defaults of the official script. Its moving average of the weights is left out, as
+nobody says that it was used; mmpretrain's LAMB clips gradients to norm 1 by itself.
 """
 
 _base_ = 'patchconvnet-s60_16xb64_in1k.py'
@@ -17,6 +18,7 @@ train_dataloader = dict(
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='Lamb', lr=3e-3, weight_decay=0.05),
     clip_grad=None,
+    paramwise_cfg=dict(custom_keys=dict(_delete_=True, cls_token=dict(decay_mult=0.0))),
 )
 max_epochs, warmup_epochs = 400, 5
 param_scheduler = [

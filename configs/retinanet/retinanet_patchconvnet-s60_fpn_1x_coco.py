@@ -1,7 +1,6 @@
 """RetinaNet on COCO with PatchConvNet-S60, where the base has Swin-T.
 
-Its pyramid starts at stride 8. The base trains with SGD, which a column of LayerNorm
-and LayerScale does not bear; AdamW is set as for Mask R-CNN.
+Its pyramid starts at stride 8. AdamW is set as for Mask R-CNN; the base has SGD.
 """
 
 _base_ = [

@@ -46,14 +46,17 @@ def prepare_processes(cfg: Config) -> None:
         if name not in os.environ:
             raise ConfigError(
                 f'--launcher {cfg.launcher} finds no {name} in the environment: start '
-                f'the processes with {program}, see docs/scaling.md, or leave it out.'
+                f'the processes with {program} and set what it does not, see '
+                'docs/scaling.md, or leave it out.'
             )
     if not without_gpu:
         return
     for name, given in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), names, strict=True):
         os.environ[name] = os.environ[given]
     if not dist.is_initialized():
-        seconds = (cfg.get('env_cfg') or {}).get('dist_cfg', {}).get('timeout', 1800)
+        seconds = ((cfg.get('env_cfg') or {}).get('dist_cfg') or {}).get(
+            'timeout', 1800
+        )
         dist.init_process_group('gloo', timeout=datetime.timedelta(seconds=seconds))
     if cfg.get('runner_type', 'Runner') == 'Runner':
         cfg.model_wrapper_cfg = wrapper_for_cpu(cfg, cfg.get('model_wrapper_cfg'))

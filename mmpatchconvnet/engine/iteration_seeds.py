@@ -33,6 +33,8 @@ class IterationSeedHook(Hook):
     - gradients accumulated over steps, when the checkpoint falls between these steps;
     - with `num_workers=0`, mmengine 0.10.7 and an `IterBasedTrainLoop`, the pictures of
       the first step, as the skipped ones are loaded in the same process;
+    - the augmentations in workers, where an mmengine older than the tested one starts
+      the workers of an `IterBasedTrainLoop` before the training;
     - GPU kernels that are not deterministic (`randomness=dict(deterministic=True)`).
     """
 

@@ -116,7 +116,8 @@ class PatchConvNet(BaseModule):
             first k blocks. Frozen parts stay in eval mode.
         drop_path_rate: Stochastic depth, in [0, 1), the same for every block.
         with_cp: Recompute each block in the backward pass to save memory.
-        norm_cfg: Norm of the blocks; None is the LayerNorm of all released models.
+        norm_cfg: Norm of the blocks; None is the LayerNorm of all released models. A
+            BatchNorm counts each batch twice under `with_cp`.
         init_cfg: Initialization of mmengine, such as
             `dict(type='Pretrained', checkpoint=..., prefix='backbone.')`.
 

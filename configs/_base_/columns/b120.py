@@ -3,6 +3,7 @@
 Taps at 1/3, 1/2, 2/3 and all of the depth follow XCiT, the recipe that the paper's
 authors point to; stochastic depth 0.15 is that of its largest model with known values,
 XCiT-M24/16. The paper's own values are not published.
+Which weights they started from is not known either: these are trained on ImageNet-1k.
 """
 
 width = 768

@@ -1,5 +1,7 @@
 """The official B120, trained on ImageNet-1k: 84.1 top-1 at 224 pixels.
 
+For evaluation; how it was trained is published in part only.
+
     python tools/test.py configs/patchconvnet/official/b120_224_1k.py \
         deit://b120_224_1k
 """

@@ -1,5 +1,7 @@
 """The official B60, trained on ImageNet-1k: 83.5 top-1 at 224 pixels.
 
+For evaluation; how it was trained is published in part only.
+
     python tools/test.py configs/patchconvnet/official/b60_224_1k.py \
         deit://b60_224_1k
 """

@@ -1,5 +1,7 @@
 """The official B60, pre-trained on ImageNet-21k: 85.4 top-1 at 224 pixels.
 
+For evaluation; how it was trained is published in part only.
+
     python tools/test.py configs/patchconvnet/official/b60_224_21k.py \
         deit://b60_224_21k
 """

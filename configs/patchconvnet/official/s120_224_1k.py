@@ -1,5 +1,7 @@
 """The official S120, trained on ImageNet-1k: 83.2 top-1 at 224 pixels.
 
+For evaluation; how it was trained is published in part only.
+
     python tools/test.py configs/patchconvnet/official/s120_224_1k.py \
         deit://s120_224_1k
 """

@@ -1,5 +1,7 @@
 """The official S60, pre-trained on ImageNet-21k: 83.5 top-1 at 224 pixels.
 
+For evaluation; how it was trained is published in part only.
+
     python tools/test.py configs/patchconvnet/official/s60_224_21k.py \
         deit://s60_224_21k
 """
