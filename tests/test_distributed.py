@@ -74,6 +74,7 @@ def train(
         f'train_cfg.max_iters={steps}',
         f'train_cfg.val_interval={steps}',
         f'default_hooks.checkpoint.interval={steps}',
+        'default_hooks.logger.interval=1',
         'train_dataloader.batch_size=2',
         'auto_scale_lr.base_batch_size=1',
     ]
