@@ -23,11 +23,11 @@ default_hooks = dict(checkpoint=dict(interval=max_iters))
 metainfo = dict(
     classes=('building', 'land', 'road', 'vegetation', 'water'),
     palette=[
-        (60, 16, 152),
-        (132, 41, 246),
-        (110, 193, 228),
-        (254, 221, 58),
-        (226, 169, 41),
+        (215, 70, 60),
+        (225, 195, 140),
+        (85, 85, 95),
+        (60, 160, 75),
+        (50, 120, 220),
     ],
 )
 num_classes = len(metainfo['classes'])

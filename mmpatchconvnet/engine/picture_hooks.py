@@ -89,7 +89,7 @@ class PredictionSheetHook(Hook):
             metainfo['classes'],
             metainfo.get('palette'),
             self.score_threshold,
-            title=path.parent.name,
+            title=title_of(runner),
         )
         save_image(path, sheet)
         runner.logger.info(f'{len(self.rows)} predictions are drawn in {path}')
@@ -121,8 +121,13 @@ class LossCurveHook(Hook):
             )
             return
         path = Path(runner.work_dir, self.out_file)
-        plot_curves(scalars, path, title=path.parent.name)
+        plot_curves(scalars, path, title=title_of(runner))
         runner.logger.info(f'the curves of this run are drawn in {path}')
+
+
+def title_of(runner: Runner) -> str:
+    """The name of the config, or of the work directory where it comes from no file."""
+    return Path(runner.cfg.filename or runner.work_dir).stem
 
 
 def dataloader_of(runner: Runner, mode: str) -> Any:
