@@ -19,7 +19,9 @@ def fill_tables(page: str, kind: str, draw: Callable[[str], str]) -> str:
 
 
 def markdown(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, without the columns that no row fills."""
+    """A Markdown table, without the columns that no row fills; of no rows, nothing."""
+    if not rows:
+        return ''
     kept = [i for i in range(len(titles)) if any(row[i] for row in rows)]
     lines = [titles, ['---'] * len(titles), *rows]
     return ''.join(f'| {" | ".join(line[i] for i in kept)} |\n' for line in lines)
