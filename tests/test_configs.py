@@ -181,7 +181,9 @@ def test_the_paper_recipe_leaves_the_class_token_as_it_is():
 
 
 def shrink(model: dict) -> None:
-    """A column of few blocks and as many taps, without a download."""
+    """A column of few blocks and as many taps, small pictures, and no download."""
+    if 'size' in model.get('data_preprocessor', {}):  # what mmseg pads to
+        model['data_preprocessor']['size'] = (HEIGHT, WIDTH)
     backbone = model['backbone']
     backbone.pop('init_cfg', None)
     if isinstance(backbone.get('arch'), str) and 'PatchConvNet' in backbone['type']:
