@@ -22,14 +22,21 @@ def main() -> None:
     )
     parser.add_argument('configs', nargs='+', type=Path, help='all for the same data')
     parser.add_argument('--data-root', type=Path, required=True, help='of the data')
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser.add_argument(
+        '--seeds', nargs='+', type=int, default=[0, 1, 2], help='0 1 2 if not given'
+    )
     parser.add_argument(
         '--rows',
         type=Path,
         default=Path('work_dirs/comparison/rows.csv'),
-        help='a CSV file; what has a row in it is not run again',
+        help='a CSV file (%(default)s); what has a row in it is not run again',
     )
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/comparison'))
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs/comparison'),
+        help='each run gets a folder in it (%(default)s)',
+    )
     args = parser.parse_args()
     missing = [str(config) for config in args.configs if not config.is_file()]
     if missing:

@@ -10,6 +10,7 @@ import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from mmpatchconvnet.checkpoints import load_weights
+from mmpatchconvnet.engine.distributed import end_processes
 from mmpatchconvnet.engine.launch import argument_parser, build_runner, load_config
 
 
@@ -30,3 +31,4 @@ def main() -> None:
 
 if __name__ == '__main__':
     main()
+    end_processes()

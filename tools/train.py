@@ -10,6 +10,7 @@ import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from mmpatchconvnet.checkpoints import CheckpointError
+from mmpatchconvnet.engine.distributed import end_processes
 from mmpatchconvnet.engine.launch import (
     argument_parser,
     build_runner,
@@ -49,3 +50,4 @@ def main() -> None:
 
 if __name__ == '__main__':
     main()
+    end_processes()

@@ -67,6 +67,13 @@ def prepare_processes(cfg: Config) -> None:
         cfg.strategy = dict(strategy, model_wrapper=wrapper)
 
 
+def end_processes() -> None:
+    """Leave the group together; a process that exits within it may be aborted."""
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def wrapper_for_cpu(cfg: Config, given: dict | None) -> dict:
     """The config of a model wrapper, with `CPUDataParallel` in the place of DDP."""
     given = given or dict(
