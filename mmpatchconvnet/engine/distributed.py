@@ -5,6 +5,7 @@ for each process and wraps the model for it. Here is what a machine without one 
 """
 
 import datetime
+import gc
 import os
 from typing import Any
 
@@ -68,9 +69,13 @@ def prepare_processes(cfg: Config) -> None:
 
 
 def end_processes() -> None:
-    """Leave the group together; a process that exits within it may be aborted."""
+    """Leave the group together; a process that exits within it may be aborted.
+
+    Call it when no runner is in use any more.
+    """
     if dist.is_initialized():
         dist.barrier()
+        gc.collect()  # models that hold the group, or gloo's threads outlive it
         dist.destroy_process_group()
 
 
