@@ -1,8 +1,10 @@
 """Every config builds and trains a step; comparisons are fair; tables are true."""
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import mmengine.registry
 import pytest
 import torch
 import yaml
@@ -10,7 +12,7 @@ from batches import HEIGHT, WIDTH, batch_of
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, DefaultScope, init_default_scope
+from mmengine.registry import MODELS, DefaultScope, Registry, init_default_scope
 
 import mmpatchconvnet
 from mmpatchconvnet import datasets
@@ -115,7 +117,7 @@ def test_the_paper_recipe_is_the_author_s_word_where_it_is_known():
     cfg = Config.fromfile(
         ROOT / 'configs/patchconvnet/patchconvnet-b60_32xb64-lamb-400e_in1k.py'
     )
-    assert cfg.optim_wrapper.optimizer.type == 'Lamb'
+    assert cfg.optim_wrapper.optimizer.type == 'mmpretrain.Lamb'
     assert cfg.optim_wrapper.optimizer.lr == 3e-3
     assert (
         cfg.auto_scale_lr.base_batch_size
@@ -289,6 +291,41 @@ def test_our_classes_are_named_with_their_scope(path):
     ours = {name.split('.')[-1] for name in mmpatchconvnet.__all__}
     types = [v for k, v in flat(Config.fromfile(path).to_dict()).items() if 'type' in k]
     assert not ours & {t for t in types if isinstance(t, str)}
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=named)
+def test_extends_by_its_name_in_the_package(path, tmp_path):
+    child = tmp_path / 'child.py'
+    leaf = path.relative_to(ROOT / 'configs')
+    child.write_text(f"_base_ = 'mmpatchconvnet::{leaf}'\n")
+    cfg = Config.fromfile(child)
+    __import__(f'{cfg.default_scope}.registry')
+    # mmengine looks for what this package sets in our scope: no host's name is known.
+    unknown = {
+        kind for kind in types_in_our_scope(cfg._cfg_dict) if not known_to_us(kind)
+    }
+    assert not unknown, 'write them with the scope of their host'
+
+
+def types_in_our_scope(node: object, ours: bool = False) -> Iterator[str]:
+    if isinstance(node, dict):
+        ours = node.get('_scope_', 'mmpatchconvnet' if ours else '') == 'mmpatchconvnet'
+        if ours and isinstance(node.get('type'), str):
+            yield node['type']
+        # Host classes build their own parts, such as pipelines, in their own scope.
+        node = [] if ours else list(node.values())
+    if isinstance(node, (list, tuple)):
+        for one in node:
+            yield from types_in_our_scope(one, ours)
+
+
+def known_to_us(kind: str) -> bool:
+    for root in vars(mmengine.registry).values():
+        if isinstance(root, Registry) and root.parent is None:
+            with root.switch_scope_and_registry('mmpatchconvnet') as registry:
+                if registry.get(kind) is not None:
+                    return True
+    return False
 
 
 def test_demo_configs_name_the_classes_of_the_scenes():

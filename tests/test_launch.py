@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmpatchconvnet.atomic_files import write_whole
-from mmpatchconvnet.datasets import write_scenes
+from mmpatchconvnet.datasets import CLASSES, write_scenes
 from mmpatchconvnet.engine.config_checks import (
     ConfigError,
     check_config,
@@ -86,6 +86,10 @@ def test_command_line_lies_over_the_config():
         (
             {'val_dataloader.dataset.metainfo.classes': ('ball', 'leaf')},
             r'=6 but val_dataloader has 2 classes \(ball, leaf\): set it to 2',
+        ),
+        (
+            {'val_dataloader.dataset.metainfo.classes': CLASSES[::-1]},
+            r"classes of val_dataloader .* in another order.*: write \('ball', 'donut'",
         ),
     ],
 )

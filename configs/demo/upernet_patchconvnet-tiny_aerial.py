@@ -32,8 +32,8 @@ metainfo = dict(
 )
 num_classes = len(metainfo['classes'])
 # Roads and houses cover little: the Lovasz loss counts classes alike, as mIoU does.
-cross_entropy = dict(type='CrossEntropyLoss', loss_weight=1.0)
-lovasz = dict(type='LovaszLoss', reduction='none', loss_weight=1.0)
+cross_entropy = dict(type='mmseg.CrossEntropyLoss', loss_weight=1.0)
+lovasz = dict(type='mmseg.LovaszLoss', reduction='none', loss_weight=1.0)
 model = dict(
     decode_head=dict(num_classes=num_classes, loss_decode=[cross_entropy, lovasz]),
     auxiliary_head=dict(num_classes=num_classes),

@@ -13,10 +13,10 @@ _base_ = 'patchconvnet-s60_16xb64_in1k.py'
 model = dict(backbone=dict(drop_path_rate=0.05))
 
 train_dataloader = dict(
-    sampler=dict(_delete_=True, type='RepeatAugSampler', shuffle=True)
+    sampler=dict(_delete_=True, type='mmpretrain.RepeatAugSampler', shuffle=True)
 )
 optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='Lamb', lr=3e-3, weight_decay=0.05),
+    optimizer=dict(_delete_=True, type='mmpretrain.Lamb', lr=3e-3, weight_decay=0.05),
     clip_grad=None,
     paramwise_cfg=dict(custom_keys=dict(_delete_=True, cls_token=dict(decay_mult=0.0))),
 )

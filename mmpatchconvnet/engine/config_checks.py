@@ -25,7 +25,7 @@ class ConfigError(ValueError):
 
 
 def check_config(cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS) -> None:
-    """Raise `ConfigError` for missing data or a wrong number of classes.
+    """Raise `ConfigError` for missing data or classes that are not those of the data.
 
     Args:
         cfg: A config of any host.
@@ -36,6 +36,7 @@ def check_config(cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS) -> Non
             dataset_class = find_class(dataset, cfg.get('default_scope'))
             check_paths(dataset, dataset_class, name)
             check_num_classes(cfg, dataset, dataset_class, name)
+            check_class_folders(dataset, name)
 
 
 def datasets_of(cfg: Config, dataloader: str) -> Iterator[dict]:
@@ -127,6 +128,22 @@ def classes_of(dataset: dict, dataset_class: type | None) -> tuple[str, ...] | N
         given = getattr(dataset_class, 'METAINFO', {}).get('classes')
     # A string names a file of classes, which the data set reads by itself.
     return None if given is None or isinstance(given, str) else tuple(given)
+
+
+def check_class_folders(dataset: dict, name: str) -> None:
+    """Classes named like their folders must stand in the order of the folders."""
+    prefix = dataset.get('data_prefix')
+    classes = classes_of(dataset, None)
+    folder = Path(dataset.get('data_root') or '', prefix if type(prefix) is str else '')
+    if not classes or dataset.get('ann_file') or not folder.is_dir():
+        return
+    folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if list(classes) != folders == sorted(classes):
+        raise ConfigError(
+            f'metainfo.classes of {name} has the names of the folders in '
+            f'{str(folder)!r} in another order, but labels count them alphabetically: '
+            f'write {tuple(folders)}.'
+        )
 
 
 def num_classes_of_heads(node: object, path: str) -> Iterator[tuple[str, int]]:

@@ -18,7 +18,7 @@ for loader in (_base_.val_dataloader, _base_.test_dataloader):
 del loader  # or it would become a setting
 
 dataset = dict(
-    type='BaseSegDataset',
+    type='mmseg.BaseSegDataset',
     data_root=data_root,
     img_suffix='.png',
     reduce_zero_label=True,

@@ -6,7 +6,7 @@ data_root = 'data/class_folders/'
 size = 64
 train_pipeline = _base_.train_pipeline
 train_pipeline[1] = dict(
-    type='RandomResizedCrop', scale=size, crop_ratio_range=(0.5, 1.0)
+    type='mmpretrain.RandomResizedCrop', scale=size, crop_ratio_range=(0.5, 1.0)
 )
 test_pipeline = [
     _base_.test_pipeline[0],
@@ -18,7 +18,7 @@ train_dataloader = dict(
     sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True),
     dataset=dict(
         _delete_=True,
-        type='CustomDataset',
+        type='mmpretrain.CustomDataset',
         data_root=data_root,
         data_prefix='train',
         pipeline=train_pipeline,
@@ -28,7 +28,7 @@ val_dataloader = dict(
     num_workers=2,
     dataset=dict(
         _delete_=True,
-        type='CustomDataset',
+        type='mmpretrain.CustomDataset',
         data_root=data_root,
         data_prefix='val',
         pipeline=test_pipeline,

@@ -19,7 +19,7 @@ test_pipeline[1].scale = size
 test_pipeline[2].reduce_zero_label = False
 
 dataset = dict(
-    _delete_=True, type='BaseSegDataset', data_root=data_root, img_suffix='.jpg'
+    _delete_=True, type='mmseg.BaseSegDataset', data_root=data_root, img_suffix='.jpg'
 )
 train_dataloader = dict(
     batch_size=8,
