@@ -4,8 +4,8 @@ Samples are read by attribute, so that those of mmdet and mmseg are both underst
 without importing either.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -139,10 +139,10 @@ def _draw_instances(
     panel = Panel(painted, [(caption, GREY)], shown=set(labels.tolist()))
     if not style.by_instance and count <= MAX_LABELS:
         names = _names(labels, instances, style.classes)
-        panel.labels = [
+        panel.labels = apart(
             _name_tag(name, spot, color, picture.shape[1])
             for name, spot, color in zip(names, spots, colors, strict=True)
-        ]
+        )
     return panel
 
 
@@ -167,6 +167,22 @@ def _name_tag(name: str, spot: tuple[int, int], color: Array, width: int) -> Tex
         color=INK if bright else (1, 1, 1),
         background=(red, green, blue),
     )
+
+
+def apart(tags: Iterable[Text]) -> list[Text]:
+    """Tags, each moved down until it covers none before it."""
+    placed: list[Text] = []
+    for tag in tags:
+        while any(_overlap(tag, other) for other in placed):
+            tag = replace(tag, y=tag.y + 1)
+        placed.append(tag)
+    return placed
+
+
+def _overlap(tag: Text, other: Text) -> bool:
+    left, right = sorted((tag, other), key=lambda text: text.x)
+    beside = left.x + text_width(left.text, left.size) + 4 <= right.x
+    return not beside and abs(tag.y - other.y) < 1.5 * tag.size
 
 
 def _innermost(mask: Array) -> tuple[int, int]:

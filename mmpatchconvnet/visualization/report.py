@@ -187,7 +187,7 @@ th { color: var(--soft); font-size: .9rem; font-weight: 600; text-align: left; }
 td:first-child { font-weight: 600; }
 .number { text-align: right; }
 pre {
-  padding: .8rem 1rem; overflow-x: auto; border-left: 3px solid var(--accent);
+  padding: .8rem 1rem; white-space: pre-wrap; border-left: 3px solid var(--accent);
   background: var(--code); font-size: .9rem;
 }
 figure { margin: 1.5rem 0; }

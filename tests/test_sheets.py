@@ -1,8 +1,4 @@
-"""Sheets, curves and reports: what must be seen is there, and in the right place."""
-
-import base64
-import json
-import re
+"""Prediction sheets: what must be seen is there, and in the right place."""
 
 import cv2
 import numpy as np
@@ -10,10 +6,8 @@ import pytest
 import torch
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
-from mmpatchconvnet.visualization import sheets
-from mmpatchconvnet.visualization.canvas import shorten, text_width
-from mmpatchconvnet.visualization.curves import plot_curves, read_scalars, smoothed
-from mmpatchconvnet.visualization.report import Picture, Section, Table, write_report
+from mmpatchconvnet.visualization import panels, sheets
+from mmpatchconvnet.visualization.canvas import Text, shorten, text_width
 from mmpatchconvnet.visualization.sheets import SheetRow, draw_sheet, save_image
 
 SIZE = sheets.PANEL  # pictures of this size are drawn pixel by pixel
@@ -51,9 +45,6 @@ def has_color(sheet: np.ndarray, color) -> bool:
     """Whether any pixel has a colour of 0..1."""
     near = np.abs(sheet - 255 * np.array(color)).max(axis=-1) < 2
     return bool(near.any())
-
-
-# --------------------------------------------------------------------------- sheets
 
 
 def test_objects_are_painted_in_their_class_colour_and_column():
@@ -107,6 +98,13 @@ def test_boxes_are_drawn_where_there_are_no_masks():
     assert pixel(sheet, 1, 200, 50) == PALETTE[1]
     assert pixel(sheet, 1, 300, 250) == PALETTE[1]
     assert pixel(sheet, 1, 200, 150) == GREY
+
+
+def test_names_of_neighbours_do_not_cover_each_other():
+    tags = [Text(x, 50, 'ball 0.99', size=10) for x in (10, 40, 50, 300)]
+    first, second, third, far = panels.apart(tags)
+    assert (first, far) == (tags[0], tags[3])  # free ones stay
+    assert first.y + 14 < second.y and second.y + 14 < third.y
 
 
 def test_objects_of_a_single_class_differ_in_colour():
@@ -253,163 +251,3 @@ def test_pictures_are_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(ValueError, match=r"'a\.gif'"):
         save_image(tmp_path / 'a.gif', picture)
     assert [path.name for path in tmp_path.rglob('*.*')] == ['a.png']
-
-
-# --------------------------------------------------------------------------- curves
-
-
-def training(step: int, loss: float = 1.0) -> dict:
-    parts = dict(loss_a=loss / 4, loss_b=3 * loss / 4)
-    return dict(lr=0.1, loss=loss, **parts, time=0.1, iter=step, step=step)
-
-
-def write_log(path, *records, tail: str = ''):
-    path.write_text(''.join(json.dumps(one) + '\n' for one in records) + tail)
-    return path
-
-
-def test_validation_by_epoch_is_put_over_iterations(tmp_path):
-    log = write_log(
-        tmp_path / 'scalars.json',
-        training(50),
-        training(100),
-        {'coco/bbox_mAP': 0.1, 'time': 0.2, 'step': 1},
-        training(150),
-        training(200),
-        {'coco/bbox_mAP': 0.2, 'time': 0.2, 'step': 2},
-    )
-    losses, metrics = read_scalars([log])
-    assert list(losses) == [50, 100, 150, 200]
-    assert {step: one['coco/bbox_mAP'] for step, one in metrics.items()} == {
-        100: 0.1,
-        200: 0.2,
-    }
-
-
-def test_log_with_hierarchy_is_understood(tmp_path):
-    record = {f'train/{key}': value for key, value in training(10).items()}
-    record |= dict(iter=10, step=10)
-    log = write_log(tmp_path / 'scalars.json', record, {'val/mIoU': 50.0, 'step': 10})
-    losses, metrics = read_scalars([log])
-    assert losses[10]['loss'] == 1.0 and metrics[10]['mIoU'] == 50.0
-
-
-def test_cut_off_lines_are_passed_over_and_later_steps_count(tmp_path):
-    log = tmp_path / 'scalars.json'
-    crashed = [training(step, loss=9.0) for step in (10, 20, 30)]
-    resumed = [training(step, loss=1.0) for step in (20, 30, 40)]
-    write_log(log, *crashed, {'mIoU': 1.0, 'step': 30}, tail='{"lr": 0.1, "lo\n')
-    with log.open('a') as file:
-        file.write(''.join(json.dumps(one) + '\n' for one in resumed) + '{"lr": 0.')
-    losses, metrics = read_scalars([log])
-    assert {step: one['loss'] for step, one in losses.items()} == {
-        10: 9.0,
-        20: 1.0,
-        30: 1.0,
-        40: 1.0,
-    }
-    assert metrics == {}
-
-
-def test_validation_gets_a_panel_of_its_own(tmp_path):
-    lines = [training(step) for step in range(10, 60, 10)]
-    metrics = {'mIoU': 40.0, 'aAcc': 80.0, 'step': 50}
-    timing = {'time': 0.1, 'data_time': 0.1, 'step': 50}
-    widths = []
-    for name, last in (('without', timing), ('with', metrics)):
-        log = write_log(tmp_path / f'{name}.json', *lines, last)
-        plot_curves([log], tmp_path / f'{name}.png', title='$\\frac$')
-        widths.append(cv2.imread(str(tmp_path / f'{name}.png')).shape[1])
-    assert widths[1] == 2 * widths[0]
-
-
-@pytest.mark.parametrize('validations', [1, 2])
-def test_more_lines_than_a_panel_holds(tmp_path, validations):
-    many = {f'mAP_{index}': 0.1 for index in range(20)}
-    losses = {f'loss_{index}': 0.1 for index in range(20)}
-    lines = [training(step) | losses for step in (10, 20)]
-    lines += [many | dict(step=10 * step) for step in range(1, 1 + validations)]
-    log = write_log(tmp_path / 'a.json', lines[0], *lines[2:], lines[1])
-    plot_curves([log], tmp_path / 'a.png')
-    assert cv2.imread(str(tmp_path / 'a.png')).shape[0] < 600
-
-
-def test_losses_that_are_not_numbers_leave_gaps(tmp_path):
-    values = np.array([1.0, np.nan, 3.0, 3.0])
-    expected = [1.0, np.nan, 3.0, 3.0]
-    np.testing.assert_allclose(smoothed(values, window=2), expected)
-    log = write_log(tmp_path / 'a.json', training(1), training(2, float('nan')))
-    plot_curves([log], tmp_path / 'a.png')
-    assert (tmp_path / 'a.png').exists()
-
-
-def test_smoothing_is_the_mean_of_neighbours():
-    assert smoothed(np.array([0.0, 3.0, 6.0]), 3).tolist() == [1.5, 3.0, 4.5]
-
-
-def test_a_log_without_losses_and_metrics_is_refused(tmp_path):
-    log = write_log(tmp_path / 'scalars.json', tail='{"lr"')
-    with pytest.raises(ValueError, match='no losses and no metrics'):
-        plot_curves([log], tmp_path / 'curves.png')
-    assert not (tmp_path / 'curves.png').exists()
-
-
-# --------------------------------------------------------------------------- report
-
-
-@pytest.fixture
-def picture(tmp_path):
-    path = tmp_path / 'picture.png'
-    save_image(path, np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8))
-    return path
-
-
-def test_report_is_escaped_and_carries_its_pictures(tmp_path, picture):
-    write_report(
-        tmp_path / 'report.html',
-        '<b>title</b>',
-        'first & foremost\n\nsecond',
-        Table(['task', 'score'], [['a <i>', 0.98765], ['b', 3]]),
-        [Section('head <h1>', 'text "x"', 'cmd < in', [Picture(picture, 'cap>')])],
-    )
-    page = (tmp_path / 'report.html').read_text()
-    for text in (
-        '<h1>&lt;b&gt;title&lt;/b&gt;</h1>',
-        '<p>first &amp; foremost</p>\n<p>second</p>',
-        '<td>a &lt;i&gt;</td>',
-        '>0.988</td>',
-        '>3</td>',
-        '<h2>head &lt;h1&gt;</h2>',
-        '<pre><code>cmd &lt; in</code></pre>',
-        '<figcaption>cap&gt;</figcaption>',
-    ):
-        assert text in page
-    data = re.findall(r'src="data:image/\w+;base64,([^"]+)"', page)
-    image = cv2.imdecode(np.frombuffer(base64.b64decode(data[0]), np.uint8), 1)
-    assert len(data) == 1 and image.shape == (40, 60, 3)
-
-
-def test_report_needs_nothing_from_elsewhere(tmp_path, picture):
-    sections = [Section('pictures', pictures=[Picture(picture)] * 2)]
-    write_report(tmp_path / 'a.html', 'a', 'b', Table(['c'], []), sections)
-    page = (tmp_path / 'a.html').read_text()
-    sources = re.findall(r'(?:src|href|url)\s*[=(]\s*"?([^"\s)]{0,11})', page)
-    assert sources == ['data:image/'] * 2
-    assert '<script' not in page and '//' not in re.sub(r'base64,[^"]*', '', page)
-
-
-@pytest.mark.parametrize(
-    ('rows', 'file', 'error'),
-    [
-        ([['a', 1]], 'missing.png', FileNotFoundError),
-        ([['a', 1]], 'report.html', ValueError),  # no picture
-        ([['a']], 'picture.png', ValueError),  # one cell for two columns
-    ],
-)
-def test_a_report_that_fails_leaves_the_old_one(tmp_path, picture, rows, file, error):
-    path = tmp_path / 'report.html'
-    path.write_text('old')
-    sections = [Section('s', pictures=[Picture(tmp_path / file)])]
-    with pytest.raises(error):
-        write_report(path, 't', 'i', Table(['a', 'b'], rows), sections)
-    assert path.read_text() == 'old'
