@@ -5,8 +5,8 @@
 
 PATH holds `train/CLASS/*` and `val/CLASS/*`: the data set of Mavi 2020
 (https://arxiv.org/abs/2011.08927), or your own with its folders' names in `metainfo`.
-The blocks have BatchNorm: with LayerNorm the loss stays on its plateau for most of so
-short a run, see `configs/ablation/signs_layer-norm.py`.
+The blocks have BatchNorm, which learns faster in so short a run than LayerNorm, see
+`configs/ablation/signs_layer-norm.py`.
 """
 
 _base_ = [

@@ -4,27 +4,21 @@ The stem's maps of stride 4 and 8 join the pyramid, which a column needs where o
 are small.
 """
 
-_base_ = ['../mmpatchconvnet.py', 'mmdet::_base_/models/mask-rcnn_r50_fpn.py']
+_base_ = [
+    '../mmpatchconvnet.py',
+    '../columns/tiny.py',
+    'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
+]
 
-width, head_width = 128, 64
+head_width = 64
 norm_cfg = dict(type='GN', num_groups=8)
 model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='mmpatchconvnet.PatchConvNet',
-        arch=dict(embed_dims=width, depth=12, layer_scale_init_value=1.0),
-        out_indices=(2, 5, 8, 11),
-        stem_indices=(1, 2),
-    ),
+    backbone=dict(_delete_=True, **_base_.column, **_base_.taps),
     neck=[
-        dict(
-            type='mmpatchconvnet.DeconvPyramid',
-            in_channels=width,
-            stem_channels=(width // 4, width // 2),
-        ),
+        _base_.pyramid,
         dict(
             type='FPN',
-            in_channels=[width] * 4,
+            in_channels=[_base_.width] * 4,
             out_channels=head_width,
             num_outs=5,
             norm_cfg=norm_cfg,
