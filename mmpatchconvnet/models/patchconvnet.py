@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmpatchconvnet.checkpoints import load_weights
 from mmpatchconvnet.models.layers import LayerNorm2d, SqueezeExcite
+from mmpatchconvnet.models.lean_block import lean_forward
 from mmpatchconvnet.registry import MODELS
 
 # The letter is the width, the number the depth; only s60 starts its LayerScale at 1e-4.
@@ -71,8 +72,10 @@ class PatchConvBlock(nn.Module):
         layer_scale_init_value: float,
         drop_path_rate: float,
         norm_cfg: dict | None = None,
+        lean_backward: bool = False,
     ) -> None:
         super().__init__()
+        self.lean_backward = lean_backward
         self.norm = (
             build_norm_layer(norm_cfg, embed_dims)[1]
             if norm_cfg
@@ -88,6 +91,8 @@ class PatchConvBlock(nn.Module):
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.lean_backward and torch.is_grad_enabled():
+            return lean_forward(self, x)
         y = self.norm(x)
         y = F.gelu(self.pointwise_in(y))
         y = F.gelu(self.depthwise(y))
@@ -116,6 +121,8 @@ class PatchConvNet(BaseModule):
             first k blocks. Frozen parts stay in eval mode.
         drop_path_rate: Stochastic depth, in [0, 1), the same for every block.
         with_cp: Recompute each block in the backward pass to save memory.
+        lean_backward: Keep three maps of each block for the backward pass instead of
+            eight, see `lean_block.py`; equal up to rounding. Only with LayerNorm.
         norm_cfg: Norm of the blocks; None is the LayerNorm of all released models. A
             BatchNorm counts each batch twice under `with_cp`.
         init_cfg: Initialization of mmengine, such as
@@ -146,6 +153,7 @@ class PatchConvNet(BaseModule):
         frozen_stages: int = -1,
         drop_path_rate: float = 0.0,
         with_cp: bool = False,
+        lean_backward: bool = False,
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -167,6 +175,11 @@ class PatchConvNet(BaseModule):
                 f'drop_path_rate={drop_path_rate} is out of range: give a probability '
                 'in [0, 1).'
             )
+        if lean_backward and norm_cfg:
+            raise ValueError(
+                f'lean_backward goes with LayerNorm, not with norm_cfg={norm_cfg}: '
+                'leave one of them out.'
+            )
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
 
@@ -177,6 +190,7 @@ class PatchConvNet(BaseModule):
                 settings['layer_scale_init_value'],
                 drop_path_rate,
                 norm_cfg,
+                lean_backward,
             )
             for _ in range(self.out_indices[-1] + 1)
         )
