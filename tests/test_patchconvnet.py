@@ -11,7 +11,7 @@ from recipe import golden_input, official_state_dict
 
 from mmpatchconvnet import AttentionPooling, PatchConvNet
 from mmpatchconvnet.checkpoints import convert_deit_checkpoint
-from mmpatchconvnet.models.patchconvnet import ARCHITECTURES
+from mmpatchconvnet.models.architectures import ARCHITECTURES
 
 DATA = Path(__file__).parent / 'data'
 TINY = dict(embed_dims=32, depth=4, layer_scale_init_value=0.5)

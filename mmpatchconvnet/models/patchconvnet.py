@@ -21,19 +21,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmpatchconvnet.checkpoints import load_weights
+from mmpatchconvnet.models.architectures import resolve_arch
+from mmpatchconvnet.models.folded_block import FoldedBlock
 from mmpatchconvnet.models.layers import LayerNorm2d, SqueezeExcite
 from mmpatchconvnet.models.lean_block import lean_forward
 from mmpatchconvnet.registry import MODELS
-
-# The letter is the width, the number the depth; only s60 starts its LayerScale at 1e-4.
-ARCHITECTURES: dict[str, dict] = {
-    's60': dict(embed_dims=384, depth=60, layer_scale_init_value=1e-4),
-    's120': dict(embed_dims=384, depth=120, layer_scale_init_value=1e-6),
-    'b60': dict(embed_dims=768, depth=60, layer_scale_init_value=1e-6),
-    'b120': dict(embed_dims=768, depth=120, layer_scale_init_value=1e-6),
-    'l60': dict(embed_dims=1024, depth=60, layer_scale_init_value=1e-6),
-    'l120': dict(embed_dims=1024, depth=120, layer_scale_init_value=1e-6),
-}
 
 
 class ConvStem(nn.Module):
@@ -237,6 +229,18 @@ class PatchConvNet(BaseModule):
         )
         self.is_init = True
 
+    def switch_to_deploy(self) -> None:
+        """Fold the blocks for inference, in place; see `mmpatchconvnet.deploy`.
+
+        Raises:
+            ValueError: The norm of the blocks is neither LayerNorm nor BatchNorm.
+        """
+        self.eval().requires_grad_(False)
+        self.blocks = nn.ModuleList(
+            block if isinstance(block, FoldedBlock) else FoldedBlock(block)
+            for block in self.blocks
+        )
+
     def train(self, mode: bool = True) -> 'PatchConvNet':
         """Set the training mode, but for frozen parts, which stay in eval mode."""
         super().train(mode)
@@ -269,31 +273,6 @@ class PatchConvNet(BaseModule):
         if part == 'blocks':
             return int(rest[0]) + 1, num_layers
         return num_layers - 1, num_layers
-
-
-def resolve_arch(arch: str | dict) -> dict:
-    """The settings of a named architecture, or a checked copy of those given."""
-    if isinstance(arch, str):
-        if arch.lower() not in ARCHITECTURES:
-            raise ValueError(
-                f'arch={arch!r} is unknown: give one of {", ".join(ARCHITECTURES)}, or '
-                'dict(embed_dims=..., depth=...).'
-            )
-        return ARCHITECTURES[arch.lower()]
-    settings = {'layer_scale_init_value': 1e-4, **arch}
-    if set(settings) != {'embed_dims', 'depth', 'layer_scale_init_value'}:
-        raise ValueError(
-            f'arch has the keys {sorted(arch)}: give embed_dims, depth and, if wanted, '
-            'layer_scale_init_value.'
-        )
-    if settings['embed_dims'] < 8 or settings['embed_dims'] % 8:
-        raise ValueError(
-            f'embed_dims={settings["embed_dims"]} does not fit the stem, which starts '
-            'with an eighth of it: give a multiple of 8.'
-        )
-    if settings['depth'] < 1:
-        raise ValueError(f'depth={settings["depth"]} leaves no block: give at least 1.')
-    return settings
 
 
 def resolve_indices(

@@ -1,0 +1,140 @@
+"""Models folded for inference answer as before, at less cost."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from mmpatchconvnet import PatchConvNet
+from mmpatchconvnet.complexity import count_macs
+from mmpatchconvnet.deploy import switch_to_deploy
+from mmpatchconvnet.registry import MODELS
+
+ARCH = dict(embed_dims=32, depth=4, layer_scale_init_value=0.5)
+STEM = dict(stem_indices=(1, 2))
+COLUMN = dict(type='mmpatchconvnet.PatchConvNet', arch=ARCH, out_indices=(0, 1, 2, 3))
+PYRAMID = dict(type='mmpatchconvnet.DeconvPyramid', in_channels=32)
+FPN = dict(type='FPN', in_channels=[32] * 4, out_channels=16, num_outs=5)
+
+
+def shake(model: nn.Module) -> nn.Module:
+    """Weights and statistics that none of the folds can pass over unseen."""
+    torch.manual_seed(0)
+    for name, value in model.state_dict().items():
+        if 'running_var' in name:
+            value.uniform_(0.5, 2)
+        elif value.is_floating_point():
+            value.add_(torch.empty_like(value).normal_(std=0.1))
+    return model.eval()
+
+
+def assert_close(ours: tuple, theirs: tuple) -> None:
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.shape == b.shape
+        assert (a - b).abs().max() <= 1e-5 * b.abs().max()
+
+
+@pytest.mark.parametrize('norm_cfg', [None, dict(type='BN')])
+def test_a_column_answers_as_before(norm_cfg):
+    settings = dict(out_indices=(0, -1), drop_path_rate=0.3, norm_cfg=norm_cfg)
+    column = shake(PatchConvNet(ARCH, **settings, **STEM))
+    x = torch.randn(2, 3, 70, 100)
+    with torch.no_grad():
+        before = column(x)
+        column.switch_to_deploy()
+        assert_close(column(x), before)
+        column.switch_to_deploy()  # a second time changes nothing
+        assert_close(column(x), before)
+    assert not [p for p in column.parameters() if p.requires_grad]
+
+
+def test_a_norm_that_cannot_be_folded_is_named():
+    column = PatchConvNet(ARCH, norm_cfg=dict(type='GN', num_groups=4))
+    with pytest.raises(ValueError, match=r'GroupNorm cannot be folded .* LayerNorm or'):
+        column.switch_to_deploy()
+
+
+def detector(pyramid: dict, fpn: dict) -> nn.Module:
+    import mmdet.models  # noqa: F401 (fills the registry)
+
+    init_default_scope('mmdet')
+    model = nn.Module()
+    stem_indices = (1, 2) if 'stem_channels' in pyramid else ()
+    model.backbone = MODELS.build(dict(COLUMN, stem_indices=stem_indices))
+    model.neck = nn.Sequential(
+        MODELS.build(pyramid), MODELS.build(dict(fpn, _scope_='mmdet'))
+    )
+    model.forward = lambda x: model.neck(model.backbone(x))
+    return shake(model)
+
+
+@pytest.mark.parametrize(
+    'fpn',
+    [
+        {},
+        dict(norm_cfg=dict(type='BN')),
+        dict(norm_cfg=dict(type='GN', num_groups=4), act_cfg=dict(type='ReLU')),
+        dict(start_level=1, add_extra_convs='on_input'),
+    ],
+)
+@pytest.mark.parametrize('stem_channels', [(), (8, 16)])
+def test_a_detector_answers_as_before(stem_channels, fpn):
+    pyramid = dict(PYRAMID, stem_channels=stem_channels) if stem_channels else PYRAMID
+    model = detector(pyramid, dict(FPN, **fpn))
+    x = torch.randn(2, 3, 70, 100)  # no multiple of 32: the stem's maps are padded
+    with torch.no_grad():
+        before = model(x)
+        assert_close(switch_to_deploy(model)(x), before)
+    merged = fpn.get('start_level', 0) == 0
+    deconv = model.neck[0].levels[0].up2
+    assert deconv.out_channels == (16 if merged else 32)
+
+
+@pytest.mark.parametrize(
+    'pyramid',
+    [
+        dict(PYRAMID, norm_cfg=dict(type='GN', num_groups=4), stem_channels=(8, 16)),
+        dict(type='mmpatchconvnet.SimplePyramid', in_channels=32),
+        dict(type='mmpatchconvnet.ResizePyramid', in_channels=32),
+    ],
+)
+def test_what_cannot_be_merged_stays_as_it_is(pyramid):
+    model = detector(pyramid, FPN)
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        before = model(x)
+        assert_close(switch_to_deploy(model)(x), before)
+    assert type(model.neck[1].lateral_convs[0]).__name__ == 'ConvModule'
+
+
+def test_a_segmentor_answers_as_before_and_costs_less():
+    import mmseg.models  # noqa: F401 (fills the registry)
+
+    init_default_scope('mmseg')
+    head = dict(in_index=[0, 1, 2, 3], in_channels=[32] * 4, channels=16, num_classes=3)
+    head = dict(head, type='UPerHead', norm_cfg=dict(type='BN'), _scope_='mmseg')
+    model = MODELS.build(
+        dict(
+            type='EncoderDecoder',
+            _scope_='mmseg',
+            backbone=dict(COLUMN, **STEM),
+            neck=dict(PYRAMID, stem_channels=(8, 16)),
+            decode_head=dict(head, pool_scales=(1, 2), align_corners=False),
+            test_cfg=dict(mode='whole'),
+        )
+    )
+    shake(model)
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        before, macs = model(x), macs_of(model)
+        assert_close([switch_to_deploy(model)(x)], [before])
+    # At stride 4 and 8: no lateral, a transposed convolution and a projection of the
+    # stem's map that are half as wide as they were.
+    saved = [cells * (2 * 32 * 16 + stem * 16) for cells, stem in ((384, 8), (96, 16))]
+    assert macs - macs_of(model) == sum(saved)
+
+
+def macs_of(model: nn.Module) -> int:
+    return count_macs(deepcopy(model).to('meta'), 64, 96)
