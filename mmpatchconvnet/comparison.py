@@ -4,7 +4,6 @@ A run is one of `tools/train.py` in a process of its own. Its row, in a CSV file
 what is needed to judge and to repeat it.
 """
 
-import csv
 import hashlib
 import json
 import re
@@ -18,6 +17,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 from mmpatchconvnet.complexity import build_on_meta, count_macs, count_parameters
+from mmpatchconvnet.row_files import append_row, read_rows
 from mmpatchconvnet.tables import markdown
 from mmpatchconvnet.training_runs import logged, newest_log, run_training
 
@@ -126,13 +126,6 @@ def circumstances_of(work_dir: Path) -> dict[str, str]:
     }
 
 
-def read_rows(rows_file: Path) -> list[dict[str, str]]:
-    if not rows_file.is_file():
-        return []
-    with rows_file.open(newline='') as file:
-        return list(csv.DictReader(file))
-
-
 def find_row(
     rows: Iterable[dict[str, str]], config: Path, seed: int, recipe: str
 ) -> dict[str, str] | None:
@@ -146,22 +139,6 @@ def find_row(
                 )
             return row
     return None
-
-
-def append_row(rows_file: Path, row: dict[str, str]) -> None:
-    rows_file.parent.mkdir(parents=True, exist_ok=True)
-    with rows_file.open('a+', newline='') as file:
-        file.seek(0)
-        header = next(csv.reader(file), None)
-        if header not in (None, list(row)):
-            raise ValueError(
-                f'{rows_file} has other columns than {", ".join(row)}: give another '
-                'file to --rows.'
-            )
-        writer = csv.DictWriter(file, row, lineterminator='\n')
-        if header is None:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def draw_scores(rows: Iterable[dict[str, str]], pattern: str = '') -> str:

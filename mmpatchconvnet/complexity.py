@@ -18,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 NUM_BOX_ROIS, NUM_MASK_ROIS = 1000, 100
 
 
-def build_on_meta(cfg: Config) -> nn.Module:
-    """The model of a config of any host, without values and gradients."""
+def build_model(cfg: Config) -> nn.Module:
+    """The model of a config of any host, with the weights its layers start with."""
     scope = cfg.default_scope
     __import__(f'{scope}.models')
     init_default_scope(scope)
@@ -27,9 +27,13 @@ def build_on_meta(cfg: Config) -> nn.Module:
     if scope == 'mmpretrain':  # whose preprocessor would build augmentations
         settings['train_cfg'] = None
     with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build(settings)
+        return MODELS.build(settings)
+
+
+def build_on_meta(cfg: Config) -> nn.Module:
+    """The model of a config of any host, without values and gradients."""
     # Not built there: Swin and others read values of tensors in their constructors.
-    return model.to('meta').eval().requires_grad_(False)
+    return build_model(cfg).to('meta').eval().requires_grad_(False)
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -46,7 +50,8 @@ def count_macs(model: nn.Module, height: int, width: int) -> int:
         height: Of the image, in pixels.
         width: Of the image, in pixels.
     """
-    with FlopCounterMode(display=False) as counter, torch.device('meta'):
+    counter = FlopCounterMode(display=False)
+    with counter, torch.device('meta'), torch.no_grad():
         run_forward(model, torch.empty(1, 3, height, width))
     return counter.get_total_flops() // 2
 

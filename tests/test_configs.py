@@ -8,7 +8,6 @@ import mmengine.registry
 import pytest
 import torch
 import yaml
-from batches import HEIGHT, WIDTH, batch_of
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
@@ -16,11 +15,13 @@ from mmengine.registry import MODELS, DefaultScope, Registry, init_default_scope
 
 import mmpatchconvnet
 from mmpatchconvnet import datasets
+from mmpatchconvnet.benchmark.batches import batch_of
 from mmpatchconvnet.complexity import build_on_meta, count_macs, count_parameters
 from mmpatchconvnet.model_index import baseline, draw_models, fill_metafile
 from mmpatchconvnet.tables import fill_tables
 
 ROOT = Path(__file__).parent.parent
+HEIGHT, WIDTH = 32, 64
 CONFIGS = sorted(
     path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts
 )
@@ -206,7 +207,9 @@ def trained_step(scope: str, model_text: str) -> tuple[list, set[str], float]:
     init_default_scope(scope)
     with DefaultScope.overwrite_default_scope(scope):
         model = revert_sync_batchnorm(MODELS.build(cfg.model)).train()
-        batch = model.data_preprocessor(batch_of(scope), training=True)
+        batch = model.data_preprocessor(
+            batch_of(scope, 2, HEIGHT, WIDTH), training=True
+        )
         loss, _ = model.parse_losses(model(**batch, mode='loss'))
         loss.backward()
         idle = {

@@ -1,0 +1,84 @@
+"""Times taken in turns, so that a busy machine is equally busy for all."""
+
+import time
+from collections.abc import Callable, Mapping
+from statistics import quantiles
+
+import torch
+
+
+def take_turns(
+    passes: Mapping[str, Callable[[], None]],
+    rounds: int,
+    device: str,
+    advance: Callable[[], None] = lambda: None,
+) -> dict[str, list[float]]:
+    """Run each once a round, in the same order, and time it.
+
+    Args:
+        passes: What to time, by name; warmed up before.
+        rounds: How often.
+        device: `cuda` waits for the GPU before the clock is read.
+        advance: Called after each pass, for a progress bar.
+
+    Returns:
+        Seconds of every round, by name.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in passes}
+    for _ in range(rounds):
+        for name, run in passes.items():
+            seconds[name].append(time_once(run, device))
+            advance()
+    return seconds
+
+
+def time_once(run: Callable[[], None], device: str) -> float:
+    wait(device)
+    start = time.perf_counter()
+    run()
+    wait(device)
+    return time.perf_counter() - start
+
+
+def wait(device: str) -> None:
+    if device == 'cuda':
+        torch.cuda.synchronize()
+
+
+def quartiles(seconds: list[float]) -> tuple[float, float, float]:
+    """First quartile, median and third quartile."""
+    if len(seconds) == 1:
+        return seconds[0], seconds[0], seconds[0]
+    first, median, third = quantiles(seconds, n=4, method='inclusive')
+    return first, median, third
+
+
+def peak_memory(run: Callable[[], None], device: str) -> int | None:
+    """Bytes of GPU memory held at most, weights included; None on a CPU."""
+    if device != 'cuda':
+        return None
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated()
+
+
+def kept_for_backward(run: Callable[[], None], weights: set[int]) -> int:
+    """Bytes that autograd keeps between forward and backward, weights left out.
+
+    Args:
+        run: A step of training.
+        weights: Addresses of the parameters' storages.
+    """
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        run()
+    return sum(kept.values())
