@@ -1,0 +1,47 @@
+"""Draw rows of `tools/benchmark.py`: accuracy against cost, or cost against image size.
+
+python tools/draw_benchmark.py accuracy rows.csv a.png --where pass=inference batch=8
+python tools/draw_benchmark.py resolution rows.csv b.png --where pass=training
+"""
+
+import argparse
+from pathlib import Path
+
+from mmpatchconvnet.benchmark.subjects import PUBLISHED
+from mmpatchconvnet.row_files import read_rows
+from mmpatchconvnet.visualization.tradeoffs import plot_accuracy, plot_resolution
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('kind', choices=('accuracy', 'resolution'))
+    parser.add_argument('rows', type=Path, help='a CSV file of tools/benchmark.py')
+    parser.add_argument('picture', type=Path, help='the .png, .jpg or .webp to write')
+    parser.add_argument(
+        '--where', nargs='*', default=[], metavar='COLUMN=VALUE', help='rows to draw'
+    )
+    args = parser.parse_args()
+    try:
+        wanted = dict(pair.split('=', 1) for pair in args.where)
+        rows = [
+            row
+            for row in read_rows(args.rows)
+            if all(row[column] == value for column, value in wanted.items())
+        ]
+        if not rows:
+            raise ValueError(f'{args.rows} has no such rows.')
+        if args.kind == 'accuracy':
+            plot_accuracy(rows, PUBLISHED, args.picture)
+        else:
+            plot_resolution(rows, args.picture)
+    except KeyError as error:
+        raise SystemExit(f'error: {args.rows} has no column {error}.') from None
+    except ValueError as error:
+        raise SystemExit(f'error: {error}') from None
+    print(args.picture)
+
+
+if __name__ == '__main__':
+    main()
