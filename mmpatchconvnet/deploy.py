@@ -25,7 +25,8 @@ def switch_to_deploy(model: nn.Module) -> nn.Module:
         model: Any model with our column in it, in eval or training mode.
 
     Returns:
-        The same model, in eval mode.
+        The same model, in eval mode. `for block in model.backbone.blocks:
+        block.compile(dynamic=True)` compiles its column once, for all blocks and sizes.
     """
     model.eval().requires_grad_(False)
     for module in list(model.modules()):

@@ -1,11 +1,13 @@
 """Models folded for inference answer as before, at less cost."""
 
+import shutil
 from copy import deepcopy
 
 import pytest
 import torch
 from mmengine.registry import init_default_scope
 from torch import nn
+from torch._dynamo.utils import counters
 
 from mmpatchconvnet import PatchConvNet
 from mmpatchconvnet.complexity import count_macs
@@ -48,6 +50,23 @@ def test_a_column_answers_as_before(norm_cfg):
         column.switch_to_deploy()  # a second time changes nothing
         assert_close(column(x), before)
     assert not [p for p in column.parameters() if p.requires_grad]
+
+
+@pytest.mark.slow
+def test_one_compiled_code_serves_all_blocks_and_sizes():
+    if shutil.which('g++') is None:
+        pytest.skip('no g++, which torch.compile needs on a CPU')
+    column = shake(PatchConvNet(ARCH))
+    images = [torch.randn(1, 3, *size) for size in ((64, 96), (96, 64), (128, 160))]
+    with torch.no_grad():
+        before = [column(x)[0] for x in images]
+        column.switch_to_deploy()
+        torch.compiler.reset()
+        counters.clear()
+        for block in column.blocks:
+            block.compile(dynamic=True)
+        assert_close([column(x)[0] for x in images], before)
+    assert counters['stats']['unique_graphs'] == 1
 
 
 def test_a_norm_that_cannot_be_folded_is_named():

@@ -240,6 +240,8 @@ class PatchConvNet(BaseModule):
             block if isinstance(block, FoldedBlock) else FoldedBlock(block)
             for block in self.blocks
         )
+        # The stem's map too, so that all blocks get the same: one compiled code serves.
+        self.to(memory_format=torch.channels_last)
 
     def train(self, mode: bool = True) -> 'PatchConvNet':
         """Set the training mode, but for frozen parts, which stay in eval mode."""
