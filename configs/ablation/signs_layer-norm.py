@@ -2,4 +2,4 @@
 
 _base_ = '../demo/classifier_patchconvnet-tiny_signs.py'
 
-_base_.model.backbone.norm_cfg = None
+model = dict(backbone=dict(norm_cfg=None))

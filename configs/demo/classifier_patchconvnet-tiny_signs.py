@@ -5,8 +5,6 @@
 
 PATH holds `train/CLASS/*` and `val/CLASS/*`: the data set of Mavi 2020
 (https://arxiv.org/abs/2011.08927), or your own with its folders' names in `metainfo`.
-The blocks have BatchNorm, which learns faster in so short a run than LayerNorm, see
-`configs/ablation/signs_layer-norm.py`.
 """
 
 _base_ = [
@@ -28,9 +26,7 @@ _base_.custom_hooks[1].num_images = 24
 
 metainfo = dict(classes=tuple('0123456789'))
 num_classes = len(metainfo['classes'])
-model = dict(
-    backbone=dict(norm_cfg=dict(type='BN')), head=dict(num_classes=num_classes)
-)
+model = dict(head=dict(num_classes=num_classes))
 data_preprocessor = dict(num_classes=num_classes)
 train_dataloader = dict(dataset=dict(metainfo=metainfo, pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(metainfo=metainfo, pipeline=_base_.test_pipeline))

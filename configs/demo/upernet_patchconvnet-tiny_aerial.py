@@ -20,6 +20,9 @@ train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 _base_.param_scheduler[1].end = max_iters
 default_hooks = dict(checkpoint=dict(interval=max_iters))
 
+# More than half of the pixels are land: crops with less of it.
+_base_.train_pipeline[3].cat_max_ratio = 0.5
+
 metainfo = dict(
     classes=('building', 'land', 'road', 'vegetation', 'water'),
     palette=[
@@ -38,6 +41,6 @@ model = dict(
     decode_head=dict(num_classes=num_classes, loss_decode=[cross_entropy, lovasz]),
     auxiliary_head=dict(num_classes=num_classes),
 )
-train_dataloader = dict(dataset=dict(metainfo=metainfo))
+train_dataloader = dict(dataset=dict(metainfo=metainfo, pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(metainfo=metainfo))
 test_dataloader = val_dataloader

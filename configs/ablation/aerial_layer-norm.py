@@ -1,0 +1,5 @@
+"""LayerNorm in the blocks, as in all released models, where the base has BatchNorm."""
+
+_base_ = '../demo/upernet_patchconvnet-tiny_aerial.py'
+
+model = dict(backbone=dict(norm_cfg=None))
