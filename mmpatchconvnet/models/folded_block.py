@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmpatchconvnet.models.layers import fast_linear
+
 
 class FoldedBlock(nn.Module):
     """What a trained `PatchConvBlock` answers in eval mode; it cannot be trained.
@@ -53,9 +55,11 @@ class FoldedBlock(nn.Module):
         """Map (B, C, H, W) to map (B, C, H, W) in channels-last memory."""
         x = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
         y = x if self.eps is None else F.layer_norm(x, x.shape[-1:], eps=self.eps)
-        y = F.gelu(self.linear_in(y)).permute(0, 3, 1, 2)  # (B, C, H, W)
+        y = fast_linear(y, self.linear_in.weight, self.linear_in.bias)
+        y = F.gelu(y).permute(0, 3, 1, 2)  # (B, C, H, W)
         y = self.gate(F.gelu(self.depthwise(y)))
-        y = x + self.linear_out(y.permute(0, 2, 3, 1))
+        y = y.permute(0, 2, 3, 1)
+        y = x + fast_linear(y, self.linear_out.weight, self.linear_out.bias)
         return y.permute(0, 3, 1, 2)
 
 

@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from mmpatchconvnet.models.layers import fast_linear
+
 aten = torch.ops.aten
 
 
@@ -75,7 +77,7 @@ class NormLinear(Function):
         ctx.save_for_backward(x, norm_weight, norm_bias, weight)
         ctx.eps = eps
         y = F.layer_norm(x, x.shape[-1:], norm_weight, norm_bias, eps)
-        return F.linear(y.to(weight.dtype), weight, bias)
+        return fast_linear(y.to(weight.dtype), weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -84,7 +86,7 @@ class NormLinear(Function):
         y, mean, rstd = aten.native_layer_norm(x, x.shape[-1:], *norm, ctx.eps)
         grad_weight, grad_bias = linear_gradients(grad, y.to(grad.dtype))
         grad_x, *grad_norm = aten.native_layer_norm_backward(
-            F.linear(grad, weight.T).to(x.dtype),
+            fast_linear(grad, weight.T).to(x.dtype),
             x,
             x.shape[-1:],
             mean,
@@ -156,7 +158,7 @@ class GatedResidual(Function):
             *(y, passes, mean, reduced, gate),
             *(reduce_weight, expand_weight, weight, bias, gamma),
         )
-        branch = F.linear(active * gate[:, None, None], weight, bias)
+        branch = fast_linear(active * gate[:, None, None], weight, bias)
         return x + passes * gamma * branch
 
     @staticmethod
@@ -173,7 +175,7 @@ class GatedResidual(Function):
         )
         grad_gamma = (weight * unscaled_weight).sum(1) + bias * unscaled_bias
         scale = gamma.to(y.dtype)
-        grad_gated = F.linear(grad_branch, (scale[:, None] * weight).T)
+        grad_gated = fast_linear(grad_branch, (scale[:, None] * weight).T)
         grad_gate = (grad_gated * active).sum((1, 2)) * gate * (1 - gate)
         grad_reduced = (grad_gate @ expand_weight) * (reduced > 0)
         grad_mean = grad_reduced @ reduce_weight / y[0, ..., 0].numel()
@@ -193,4 +195,4 @@ class GatedResidual(Function):
 def linear_gradients(grad: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of weight and bias of a linear layer of x (..., C)."""
     grad = grad.flatten(0, -2)
-    return grad.T @ x.flatten(0, -2), grad.sum(0)
+    return fast_linear(grad.T, x.flatten(0, -2).T), grad.sum(0)
