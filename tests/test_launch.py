@@ -1,6 +1,7 @@
 """From a config and a command line to a run: options, checks, whole files."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -250,11 +251,26 @@ def test_train_resume_and_test(name, scenes, tmp_path):
     )
     assert tested.returncode == 0, tested.stderr[-2000:]
     assert 'Iter(test) [' in tested.stdout and 'other.pth' not in tested.stderr
+
+    folded = run(
+        *('tools/test.py', str(DEMO / name), str(tmp_path / 'iter_3.pth'), *data),
+        '--deploy',
+    )
+    assert scores(folded.stdout) == pytest.approx(scores(tested.stdout), abs=0.01)
+
     refused = run(
         *('tools/train.py', str(DEMO / name), *data),
         *('--cfg-options', *OPTIONS, f'load_from={other}'),
     )
     assert refused.stderr.startswith(f'error: {other} has no tensor that fits')
+
+
+def scores(log: str) -> list[float]:
+    """What the line of the last test says, without its times."""
+    *_, line = (line for line in log.splitlines() if 'Iter(test) [' in line)
+    found = re.findall(r'[\w/]+: (-?[\d.]+)', line.split('data_time')[0])
+    assert found
+    return [float(number) for number in found]
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from mmpatchconvnet.checkpoints import load_weights
+from mmpatchconvnet.deploy import switch_to_deploy
 from mmpatchconvnet.engine.distributed import end_processes
 from mmpatchconvnet.engine.launch import argument_parser, build_runner, load_config
 
@@ -17,13 +18,19 @@ from mmpatchconvnet.engine.launch import argument_parser, build_runner, load_con
 def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument('checkpoint', help='what tools/train.py has saved')
+    parser.add_argument(
+        '--deploy', action='store_true', help='fold the model first, as for inference'
+    )
     settings = vars(parser.parse_args())
-    checkpoint = settings.pop('checkpoint')
+    checkpoint, deploy = settings.pop('checkpoint'), settings.pop('deploy')
     if '://' not in checkpoint and not os.path.isfile(checkpoint):
         raise SystemExit(f'error: {checkpoint} is no file: give a checkpoint.')
     try:
         runner = build_runner(load_config(**settings), training=False)
-        load_weights(getattr(runner.model, 'module', runner.model), checkpoint)
+        model = getattr(runner.model, 'module', runner.model)
+        load_weights(model, checkpoint)
+        if deploy:
+            switch_to_deploy(model)
     except ValueError as error:
         raise SystemExit(f'error: {error}') from None
     runner.test()
