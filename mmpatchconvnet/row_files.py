@@ -1,10 +1,13 @@
 """Files of measured rows: CSV with a line of titles, to which rows are added."""
 
 import csv
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+Row = dict[str, str]
 
-def read_rows(rows_file: Path) -> list[dict[str, str]]:
+
+def read_rows(rows_file: Path) -> list[Row]:
     """All rows by the titles of their columns; none where there is no file."""
     if not rows_file.is_file():
         return []
@@ -12,7 +15,24 @@ def read_rows(rows_file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def append_row(rows_file: Path, row: dict[str, str]) -> None:
+def select(rows: Iterable[Row], wanted: Sequence[str]) -> list[Row]:
+    """The rows that have what is wanted, given as `COLUMN=VALUE`.
+
+    Raises:
+        ValueError: There is no such column, or no such row.
+    """
+    pairs = [pair.partition('=')[::2] for pair in wanted]
+    rows = list(rows)
+    for column, _ in pairs:
+        if any(column not in row for row in rows):
+            raise ValueError(f'there is no column {column!r} in these rows.')
+    found = [row for row in rows if all(row[name] == value for name, value in pairs)]
+    if not found:
+        raise ValueError(f'there is no row with {" ".join(wanted)}.')
+    return found
+
+
+def append_row(rows_file: Path, row: Row) -> None:
     """Add a row, and a line of titles before the first.
 
     Raises:

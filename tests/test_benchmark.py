@@ -11,10 +11,13 @@ import torch
 from mmengine.config import Config
 
 from mmpatchconvnet import PatchConvNet
+from mmpatchconvnet.benchmark.measure import draw
 from mmpatchconvnet.benchmark.passes import Setting, count, make_pass
 from mmpatchconvnet.benchmark.reference import ReferenceColumn
 from mmpatchconvnet.benchmark.subjects import CONFIGS, MODES, load, make_model, split
 from mmpatchconvnet.benchmark.timing import kept_for_backward, quartiles, take_turns
+from mmpatchconvnet.row_files import read_rows, select
+from mmpatchconvnet.tables import fill_tables
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / 'configs' / 'demo'
@@ -84,12 +87,24 @@ def test_only_a_column_has_the_modes_of_one():
         make_model(cfg, ['reference', 'deploy'])
 
 
+def with_layer_norm(path: Path) -> Config:
+    cfg = load(str(path))
+    cfg.model.backbone.norm_cfg = None
+    return cfg
+
+
+def test_a_column_with_another_norm_is_never_lean():
+    cfg = load(str(TINY['classifier']))
+    with pytest.raises(ValueError, match='lean is for columns with LayerNorm, this'):
+        make_model(cfg, ['lean'])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('task', TINY)
 @pytest.mark.parametrize('part', ['pyramid', 'model'])
 @pytest.mark.parametrize('training', [False, True])
 def test_every_mode_of_every_task_runs(task, part, training):
-    cfg = load(str(TINY[task]))
+    cfg = with_layer_norm(TINY[task])
     setting = Setting(task, part, training, batch=2, size=(64, 64), device='cpu')
     for mode in [m for m in MODES if m != 'compile']:
         if (mode == 'deploy' and training) or (mode in ('lean', 'cp') and not training):
@@ -110,12 +125,23 @@ def test_a_part_costs_what_it_runs():
     assert folded[1] < whole[1]
 
 
+def test_tables_are_those_of_the_rows():
+    page = (ROOT / 'docs/speed.md').read_text()
+    rows = read_rows(ROOT / 'benchmarks/speed.csv')
+    drawn = fill_tables(
+        page, 'speed', lambda wanted: draw(select(rows, wanted.split()))
+    )
+    assert page.count('<!-- speed: ') > 3
+    assert drawn == page, 'run tools/draw_tables.py --rows'
+
+
 @pytest.mark.slow
 def test_the_tool_adds_rows(tmp_path):
     rows = tmp_path / 'rows.csv'
     command = [sys.executable, 'tools/benchmark.py', '--rows', str(rows)]
     command += ['--size', '64', '64', '--rounds', '2', '--warmup', '1', '--training']
-    config = str(TINY['classifier'])
+    config = str(tmp_path / 'layer-norm.py')
+    with_layer_norm(TINY['classifier']).dump(config)
     for specs in ([config, f'{config}+lean'], [f'{config}+compile']):
         done = subprocess.run(
             [*command, *specs], cwd=ROOT, capture_output=True, text=True

@@ -80,7 +80,7 @@ def test_tables_are_those_of_the_rows(page):
     rows = read_rows(ROOT / 'benchmarks/comparison.csv')
     assert '<!-- scores: ' in text
     drawn = fill_tables(text, 'scores', lambda pattern: draw_scores(rows, pattern))
-    assert drawn == text, 'run tools/draw_tables.py --scores'
+    assert drawn == text, 'run tools/draw_tables.py --rows'
 
 
 @pytest.mark.slow

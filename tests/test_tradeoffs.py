@@ -66,6 +66,6 @@ def test_the_tool_draws_the_rows_that_are_asked_for(tmp_path):
     one_size = draw('resolution', 'rows.csv', 'b.png', '--where', 'height=224')
     assert 'error: all rows are of images of one size' in one_size.stderr
     nothing = draw('accuracy', 'rows.csv', 'b.png', '--where', 'height=1')
-    assert 'error: rows.csv has no such rows' in nothing.stderr
+    assert 'error: there is no row with height=1' in nothing.stderr
     wrong = draw('accuracy', 'rows.csv', 'b.png', '--where', 'colour=1')
-    assert "error: rows.csv has no column 'colour'" in wrong.stderr
+    assert "error: there is no column 'colour'" in wrong.stderr

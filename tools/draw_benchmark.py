@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 
 from mmpatchconvnet.benchmark.subjects import PUBLISHED
-from mmpatchconvnet.row_files import read_rows
+from mmpatchconvnet.row_files import read_rows, select
 from mmpatchconvnet.visualization.tradeoffs import plot_accuracy, plot_resolution
 
 
@@ -24,20 +24,11 @@ def main() -> None:
     )
     args = parser.parse_args()
     try:
-        wanted = dict(pair.split('=', 1) for pair in args.where)
-        rows = [
-            row
-            for row in read_rows(args.rows)
-            if all(row[column] == value for column, value in wanted.items())
-        ]
-        if not rows:
-            raise ValueError(f'{args.rows} has no such rows.')
+        rows = select(read_rows(args.rows), args.where)
         if args.kind == 'accuracy':
             plot_accuracy(rows, PUBLISHED, args.picture)
         else:
             plot_resolution(rows, args.picture)
-    except KeyError as error:
-        raise SystemExit(f'error: {args.rows} has no column {error}.') from None
     except ValueError as error:
         raise SystemExit(f'error: {error}') from None
     print(args.picture)

@@ -1,7 +1,7 @@
 """Draw the tables of the READMEs again, and count what the metafiles say of the models.
 
 python tools/draw_tables.py           # after adding or changing a config
-python tools/draw_tables.py --scores  # after new rows of tools/compare.py
+python tools/draw_tables.py --rows    # after new rows of compare.py or benchmark.py
 """
 
 import argparse
@@ -10,29 +10,43 @@ from pathlib import Path
 import yaml
 from rich.progress import track
 
-from mmpatchconvnet.comparison import draw_scores, read_rows
+from mmpatchconvnet.benchmark.measure import draw as draw_speed
+from mmpatchconvnet.comparison import draw_scores
 from mmpatchconvnet.model_index import draw_models, fill_metafile, write_metafile
+from mmpatchconvnet.row_files import read_rows, select
 from mmpatchconvnet.tables import fill_tables
 
 ROOT = Path(__file__).parent.parent
-ROWS = ROOT / 'benchmarks/comparison.csv'
-PAGES = ('README.md', 'configs/comparison/README.md', 'configs/ablation/README.md')
+ROWS = ('comparison', 'speed')  # files below benchmarks/
+PAGES = (
+    'README.md',
+    'docs/speed.md',
+    'configs/comparison/README.md',
+    'configs/ablation/README.md',
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--scores', action='store_true', help='leave the models alone')
-    if not parser.parse_args().scores:
+    parser.add_argument('--rows', action='store_true', help='leave the models alone')
+    if not parser.parse_args().rows:
         index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
         for name in track(index['Import'], 'metafiles'):
             fill_models(ROOT / name)
-    rows = read_rows(ROWS)
     for name in PAGES:
         page = ROOT / name
-        filled = fill_tables(page.read_text(), 'scores', lambda p: draw_scores(rows, p))
-        page.write_text(filled)
+        page.write_text(fill_rows(page.read_text()))
+
+
+def fill_rows(page: str) -> str:
+    """A page with its tables of scores and of speed."""
+    scores, speed = (read_rows(ROOT / f'benchmarks/{n}.csv') for n in ROWS)
+    page = fill_tables(page, 'scores', lambda pattern: draw_scores(scores, pattern))
+    return fill_tables(
+        page, 'speed', lambda wanted: draw_speed(select(speed, wanted.split()))
+    )
 
 
 def fill_models(path: Path) -> None:

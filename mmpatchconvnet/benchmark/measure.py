@@ -21,9 +21,8 @@ from mmpatchconvnet.benchmark.timing import (
     time_once,
 )
 from mmpatchconvnet.engine.provenance import cpu_name, git_state, package_versions
+from mmpatchconvnet.row_files import Row
 from mmpatchconvnet.tables import markdown
-
-Row = dict[str, str]
 
 
 def measure(

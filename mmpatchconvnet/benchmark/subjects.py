@@ -107,7 +107,7 @@ def make_model(cfg: Config, modes: list[str]) -> nn.Module:
     """The model of a config with random weights and the modes that change its parts.
 
     Raises:
-        ValueError: A mode of columns for another backbone.
+        ValueError: A mode that this backbone does not have.
     """
     torch.manual_seed(0)
     model: Any = revert_sync_batchnorm(build_model(cfg))
@@ -117,6 +117,12 @@ def make_model(cfg: Config, modes: list[str]) -> nn.Module:
         raise ValueError(
             f'{type(column).__name__} has no mode {", ".join(sorted(not_ours))}: only '
             'a PatchConvNet has.'
+        )
+    of_layer_norm = {'lean', 'reference'} & set(modes)
+    if of_layer_norm and not isinstance(column.blocks[0].norm, nn.LayerNorm):
+        raise ValueError(
+            f'{", ".join(sorted(of_layer_norm))} is for columns with LayerNorm, this '
+            f'one has {type(column.blocks[0].norm).__name__}.'
         )
     if 'lean' in modes:
         for block in column.blocks:
