@@ -55,7 +55,9 @@ def make_pass(
     """
     part, training, device = setting.part, setting.training, setting.device
     layout = torch.channels_last if 'nhwc' in modes else torch.contiguous_format
-    model.to(device).to(memory_format=layout).train(training)
+    model.to(device).train(training)
+    if 'nhwc' in modes:  # else as it is: a folded column has a layout of its own
+        model.to(memory_format=layout)
     if 'compile' in modes:
         compile_backbone(model)
     half = 'bf16' in modes
