@@ -124,18 +124,37 @@ def test_taps_are_the_outputs_of_their_blocks():
     assert torch.equal(taps[1], outputs[3])
 
 
-def test_checkpointing_changes_neither_output_nor_gradient():
+@pytest.mark.parametrize('with_cp', [True, 2, 3, 9])
+@pytest.mark.parametrize('out_indices', [(-1,), (0, 1, 3)])
+def test_checkpointing_changes_neither_output_nor_gradient(with_cp, out_indices):
     x = torch.rand(2, 3, 32, 32)
     grads = []
-    for with_cp in (False, True):
+    for value in (False, with_cp):
         torch.manual_seed(0)
-        column = PatchConvNet(TINY, with_cp=with_cp, drop_path_rate=0.5)
+        column = PatchConvNet(TINY, 3, out_indices, drop_path_rate=0.5, with_cp=value)
         torch.manual_seed(1)
-        y = column(x)[0]
-        y.square().sum().backward()
-        grads.append([y.detach(), *(p.grad for p in column.parameters())])
+        maps = column(x)
+        sum(y.square().sum() for y in maps).backward()
+        grads.append([*maps, *(p.grad for p in column.parameters())])
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(('with_cp', 'expected'), [(True, 4), (2, 2), (3, 2), (9, 1)])
+def test_checkpointing_keeps_a_map_for_each_group_of_blocks(with_cp, expected):
+    column = PatchConvNet(TINY, with_cp=with_cp)
+    kept: set[int] = set()
+
+    def kept_by(module: torch.nn.Module) -> int:
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda x: kept.add(x.data_ptr()) or x, lambda x: x
+        ):
+            result = module(torch.rand(2, 3, 64, 64))
+        assert result  # which holds what was kept, so that no address comes twice
+        return len(kept)
+
+    assert kept_by(column) - kept_by(column.stem) == expected
 
 
 def test_stochastic_depth_drops_blocks_only_in_training():
@@ -197,6 +216,7 @@ def test_bfloat16():
         (dict(out_indices=()), 'out_indices is empty'),
         (dict(stem_indices=(3,)), 'stem_indices=.* not between -3 and 2'),
         (dict(frozen_stages=5), 'frozen_stages=5 is out of range'),
+        (dict(with_cp=-1), 'with_cp=-1 is out of range: give True, False or how many'),
         (dict(drop_path_rate=1.0), r'drop_path_rate=1.0 is out of range'),
     ],
 )

@@ -60,7 +60,11 @@ def measure(
             bar.advance(ready)
         timed = bar.add_task('take turns', total=rounds * len(asked))
         seconds = take_turns(passes, rounds, setting.device, lambda: bar.advance(timed))
-    circumstances = {**described(setting), 'rounds': str(rounds), **where(setting)}
+    circumstances = {
+        **described(setting),
+        'rounds': str(rounds),
+        **machine(setting.device),
+    }
     for row in rows:
         row.update(speed(seconds[row['model']], setting.batch), **circumstances)
     return rows
@@ -109,14 +113,12 @@ def described(setting: Setting) -> Row:
     }
 
 
-def where(setting: Setting) -> Row:
-    """The machine and the software."""
+def machine(device: str) -> Row:
+    """The machine and the software that measured on `cpu` or `cuda`."""
     packages = package_versions()
     git = git_state(Path(__file__).parent) or {}
     return {
-        'device': torch.cuda.get_device_name()
-        if setting.device == 'cuda'
-        else cpu_name(),
+        'device': torch.cuda.get_device_name() if device == 'cuda' else cpu_name(),
         'threads': str(torch.get_num_threads()),
         'tf32': str(torch.backends.cuda.matmul.allow_tf32),
         **{name: packages.get(name, '') for name in ('torch', 'mmengine', 'mmcv')},

@@ -60,12 +60,13 @@ MODES = {
     'reference': 'the official order of operations',
     'deploy': 'folded for inference',
     'lean': 'three maps of a block kept for the backward pass',
+    'fused': 'the second half of a block in Triton kernels, on a GPU',
     'cp': 'each block computed again in the backward pass',
     'nhwc': 'channels-last memory',
     'bf16': 'bfloat16: weights and maps or, of a whole model, autocast',
     'compile': 'torch.compile of the backbone, a column block by block',
 }
-OF_COLUMNS = {'reference', 'deploy', 'lean', 'cp'}
+OF_COLUMNS = {'reference', 'deploy', 'lean', 'fused', 'cp'}
 OF_TRAINING = {'lean', 'cp'}
 OF_INFERENCE = {'deploy'}
 
@@ -118,15 +119,16 @@ def make_model(cfg: Config, modes: list[str]) -> nn.Module:
             f'{type(column).__name__} has no mode {", ".join(sorted(not_ours))}: only '
             'a PatchConvNet has.'
         )
-    of_layer_norm = {'lean', 'reference'} & set(modes)
+    of_layer_norm = {'lean', 'fused', 'reference'} & set(modes)
     if of_layer_norm and not isinstance(column.blocks[0].norm, nn.LayerNorm):
         raise ValueError(
             f'{", ".join(sorted(of_layer_norm))} is for columns with LayerNorm, this '
             f'one has {type(column.blocks[0].norm).__name__}.'
         )
-    if 'lean' in modes:
+    if ours := {'lean', 'fused'} & set(modes):
         for block in column.blocks:
-            block.lean_backward = True
+            block.lean_backward = 'lean' in ours
+            block.fused_kernels = 'fused' in ours
     if 'cp' in modes:
         column.with_cp = True
     if 'deploy' in modes:

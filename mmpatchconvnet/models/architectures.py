@@ -1,4 +1,6 @@
-"""Width, depth and LayerScale of the published columns, by name."""
+"""Width, depth and LayerScale of the published columns, and indices into them."""
+
+from collections.abc import Sequence
 
 # The letter is the width, the number the depth; only s60 starts its LayerScale at 1e-4.
 ARCHITECTURES: dict[str, dict] = {
@@ -34,3 +36,20 @@ def resolve_arch(arch: str | dict) -> dict:
     if settings['depth'] < 1:
         raise ValueError(f'depth={settings["depth"]} leaves no block: give at least 1.')
     return settings
+
+
+def resolve_indices(
+    name: str, indices: int | Sequence[int], length: int
+) -> tuple[int, ...]:
+    """Sorted indices from 0 to length - 1; negative ones count from the end."""
+    given = [indices] if isinstance(indices, int) else list(indices)
+    for i in given:
+        if not -length <= i < length:
+            raise ValueError(
+                f'{name}={indices} is out of range: {i} is not between {-length} and '
+                f'{length - 1}.'
+            )
+    resolved = sorted(i % length for i in given)
+    if len(set(resolved)) < len(resolved):
+        raise ValueError(f'{name}={indices} names a map twice: give each one once.')
+    return tuple(resolved)

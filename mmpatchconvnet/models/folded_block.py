@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmpatchconvnet import kernels
 from mmpatchconvnet.models.layers import fast_linear
 
 
@@ -45,6 +46,7 @@ class FoldedBlock(nn.Module):
             )
         weight, bias = block.pointwise_in.weight.flatten(1), block.pointwise_in.bias
         self.linear_in = linear(weight * scale, bias + weight @ shift)
+        self.fused_kernels = block.fused_kernels
         self.depthwise = block.depthwise
         self.gate = block.gate
         weight, bias = block.pointwise_out.weight.flatten(1), block.pointwise_out.bias
@@ -56,6 +58,10 @@ class FoldedBlock(nn.Module):
         x = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
         y = x if self.eps is None else F.layer_norm(x, x.shape[-1:], eps=self.eps)
         y = fast_linear(y, self.linear_in.weight, self.linear_in.bias)
+        if self.fused_kernels and kernels.can_run(y):
+            from mmpatchconvnet.models.fused_block import folded_half  # asks for triton
+
+            return folded_half(self, x, y).permute(0, 3, 1, 2)
         y = F.gelu(y).permute(0, 3, 1, 2)  # (B, C, H, W)
         y = self.gate(F.gelu(self.depthwise(y)))
         y = y.permute(0, 2, 3, 1)

@@ -8,6 +8,8 @@ at all: it follows from that of the last weight.
 
 Maps are tokens (B, H, W, C) throughout, which is channels-last memory: the 1x1
 convolutions are plain matrix products, and the norm copies nothing.
+
+`fused_block.py` has two of the three functions in Triton kernels.
 """
 
 from typing import Any
@@ -23,12 +25,13 @@ from mmpatchconvnet.models.layers import fast_linear
 aten = torch.ops.aten
 
 
-def lean_forward(block: Any, x: Tensor) -> Tensor:
+def lean_forward(block: Any, x: Tensor, fused: bool = False) -> Tensor:
     """What a `PatchConvBlock` with LayerNorm answers, keeping three maps for backward.
 
     Args:
         block: The block, which keeps its weights and their names.
         x: Map (B, C, H, W); in channels-last memory it is not copied.
+        fused: Run the second and third function in Triton kernels.
 
     Returns:
         Map (B, C, H, W) in channels-last memory.
@@ -48,16 +51,21 @@ def lean_forward(block: Any, x: Tensor) -> Tensor:
         hidden = NormLinear.apply(
             tokens, norm.weight, norm.bias, norm.eps, *weights(block.pointwise_in)
         )
-        hidden = GeluDepthwise.apply(hidden, *weights(block.depthwise))
-        tokens = GatedResidual.apply(
-            tokens,
-            hidden,
-            passes,
+        rest = (
             *weights(block.gate.reduce),
             *weights(block.gate.expand),
             *weights(block.pointwise_out),
             block.gamma,
         )
+        if fused:
+            from mmpatchconvnet.models import fused_block  # asks for triton
+
+            tokens = fused_block.second_half(
+                tokens, hidden, passes, weights(block.depthwise), rest
+            )
+        else:
+            hidden = GeluDepthwise.apply(hidden, *weights(block.depthwise))
+            tokens = GatedResidual.apply(tokens, hidden, passes, *rest)
     return tokens.permute(0, 3, 1, 2)
 
 
@@ -152,8 +160,9 @@ class GatedResidual(Function):
     ) -> Tensor:
         active = F.gelu(y)
         mean = active.mean((1, 2))  # (B, C)
-        reduced = F.relu(F.linear(mean, reduce_weight, reduce_bias))  # (B, C / 4)
-        gate = F.linear(reduced, expand_weight, expand_bias).sigmoid()  # (B, C)
+        reduced, gate = squeeze_excite(
+            mean, reduce_weight, reduce_bias, expand_weight, expand_bias
+        )
         ctx.save_for_backward(
             *(y, passes, mean, reduced, gate),
             *(reduce_weight, expand_weight, weight, bias, gamma),
@@ -168,28 +177,71 @@ class GatedResidual(Function):
         reduce_weight, expand_weight, weight, bias, gamma = weights
         active = F.gelu(y)
         grad_branch = (grad * passes).to(y.dtype)
-        # As if gamma were 1; the branch itself is not needed for gamma's gradient:
-        # sum(grad * (weight @ gated + bias)) = sum(weight * (grad @ gated)) + ...
-        unscaled_weight, unscaled_bias = linear_gradients(
-            grad_branch, active * gate[:, None, None]
+        scaled = gamma.to(y.dtype)[:, None] * weight
+        grad_gated = fast_linear(grad_branch, scaled.T)
+        grad_mean, *of_gate = squeeze_excite_gradients(
+            (grad_gated * active).sum((1, 2)),
+            *(mean, reduced, gate, reduce_weight, expand_weight),
         )
-        grad_gamma = (weight * unscaled_weight).sum(1) + bias * unscaled_bias
-        scale = gamma.to(y.dtype)
-        grad_gated = fast_linear(grad_branch, (scale[:, None] * weight).T)
-        grad_gate = (grad_gated * active).sum((1, 2)) * gate * (1 - gate)
-        grad_reduced = (grad_gate @ expand_weight) * (reduced > 0)
-        grad_mean = grad_reduced @ reduce_weight / y[0, ..., 0].numel()
+        grad_mean = grad_mean / y[0, ..., 0].numel()
         grad_active = grad_gated * gate[:, None, None] + grad_mean[:, None, None]
         return (
             grad,
             aten.gelu_backward(grad_active, y),
             None,
-            *linear_gradients(grad_reduced, mean),
-            *linear_gradients(grad_gate, reduced),
-            scale[:, None] * unscaled_weight,
-            scale * unscaled_bias,
-            grad_gamma.to(gamma.dtype),
+            *of_gate,
+            *scaled_linear_gradients(
+                grad_branch, active * gate[:, None, None], weight, bias, gamma
+            ),
         )
+
+
+def squeeze_excite(
+    mean: Tensor,
+    reduce_weight: Tensor,
+    reduce_bias: Tensor,
+    expand_weight: Tensor,
+    expand_bias: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The narrow layer (B, C / 4) and the gate (B, C) of the mean (B, C) over a map."""
+    reduced = F.relu(F.linear(mean, reduce_weight, reduce_bias))
+    return reduced, F.linear(reduced, expand_weight, expand_bias).sigmoid()
+
+
+def squeeze_excite_gradients(
+    grad_gate: Tensor,
+    mean: Tensor,
+    reduced: Tensor,
+    gate: Tensor,
+    reduce_weight: Tensor,
+    expand_weight: Tensor,
+) -> tuple[Tensor, ...]:
+    """Gradients of the mean, then of both weights and biases in their order."""
+    grad_expanded = grad_gate * gate * (1 - gate)
+    grad_reduced = (grad_expanded @ expand_weight) * (reduced > 0)
+    return (
+        grad_reduced @ reduce_weight,
+        *linear_gradients(grad_reduced, mean),
+        *linear_gradients(grad_expanded, reduced),
+    )
+
+
+def scaled_linear_gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, gamma: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of weight, bias and gamma of gamma * linear(x).
+
+    The answer of the layer is not needed for that of gamma: sum(grad * (weight @ x +
+    bias)) is sum(weight * (grad @ x)) + sum(bias * grad).
+    """
+    unscaled_weight, unscaled_bias = linear_gradients(grad, x)
+    scale = gamma.to(grad.dtype)
+    grad_gamma = (weight * unscaled_weight).sum(1) + bias * unscaled_bias
+    return (
+        scale[:, None] * unscaled_weight,
+        scale * unscaled_bias,
+        grad_gamma.to(gamma.dtype),
+    )
 
 
 def linear_gradients(grad: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,8 +20,9 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mmpatchconvnet import kernels
 from mmpatchconvnet.checkpoints import load_weights
-from mmpatchconvnet.models.architectures import resolve_arch
+from mmpatchconvnet.models.architectures import resolve_arch, resolve_indices
 from mmpatchconvnet.models.folded_block import FoldedBlock
 from mmpatchconvnet.models.layers import LayerNorm2d, SqueezeExcite
 from mmpatchconvnet.models.lean_block import lean_forward
@@ -65,9 +66,11 @@ class PatchConvBlock(nn.Module):
         drop_path_rate: float,
         norm_cfg: dict | None = None,
         lean_backward: bool = False,
+        fused_kernels: bool = False,
     ) -> None:
         super().__init__()
         self.lean_backward = lean_backward
+        self.fused_kernels = fused_kernels
         self.norm = (
             build_norm_layer(norm_cfg, embed_dims)[1]
             if norm_cfg
@@ -83,8 +86,9 @@ class PatchConvBlock(nn.Module):
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.lean_backward and torch.is_grad_enabled():
-            return lean_forward(self, x)
+        fused = self.fused_kernels and kernels.can_run(x)
+        if fused or (self.lean_backward and torch.is_grad_enabled()):
+            return lean_forward(self, x, fused)
         y = self.norm(x)
         y = F.gelu(self.pointwise_in(y))
         y = F.gelu(self.depthwise(y))
@@ -112,9 +116,13 @@ class PatchConvNet(BaseModule):
         frozen_stages: -1 trains everything, 0 freezes the stem, k the stem and the
             first k blocks. Frozen parts stay in eval mode.
         drop_path_rate: Stochastic depth, in [0, 1), the same for every block.
-        with_cp: Recompute each block in the backward pass to save memory.
+        with_cp: Recompute blocks in the backward pass to save memory: True one by
+            one, k groups of k blocks, of which only the first input is kept.
         lean_backward: Keep three maps of each block for the backward pass instead of
             eight, see `lean_block.py`; equal up to rounding. Only with LayerNorm.
+        fused_kernels: On a GPU, run the second half of each block in Triton kernels,
+            see `mmpatchconvnet/kernels`, which keeps three maps as well; on a CPU or
+            without Triton nothing changes. Only with LayerNorm.
         norm_cfg: Norm of the blocks; None is the LayerNorm of all released models. A
             BatchNorm counts each batch twice under `with_cp`.
         init_cfg: Initialization of mmengine, such as
@@ -144,8 +152,9 @@ class PatchConvNet(BaseModule):
         stem_indices: int | Sequence[int] = (),
         frozen_stages: int = -1,
         drop_path_rate: float = 0.0,
-        with_cp: bool = False,
+        with_cp: bool | int = False,
         lean_backward: bool = False,
+        fused_kernels: bool = False,
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -167,10 +176,15 @@ class PatchConvNet(BaseModule):
                 f'drop_path_rate={drop_path_rate} is out of range: give a probability '
                 'in [0, 1).'
             )
-        if lean_backward and norm_cfg:
+        if with_cp < 0:
             raise ValueError(
-                f'lean_backward goes with LayerNorm, not with norm_cfg={norm_cfg}: '
-                'leave one of them out.'
+                f'with_cp={with_cp} is out of range: give True, False or how many '
+                'blocks to recompute at a time.'
+            )
+        if norm_cfg and (lean_backward or fused_kernels):
+            raise ValueError(
+                f'{"lean_backward" if lean_backward else "fused_kernels"} goes with '
+                f'LayerNorm, not with norm_cfg={norm_cfg}: leave one of them out.'
             )
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
@@ -183,6 +197,7 @@ class PatchConvNet(BaseModule):
                 drop_path_rate,
                 norm_cfg,
                 lean_backward,
+                fused_kernels,
             )
             for _ in range(self.out_indices[-1] + 1)
         )
@@ -200,14 +215,25 @@ class PatchConvNet(BaseModule):
         stem_maps = self.stem(x)
         outputs = [stem_maps[i] for i in self.stem_indices]
         x = stem_maps[-1]
-        for i, block in enumerate(self.blocks):
-            if self.with_cp and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
+        depth = len(self.blocks)
+        step = int(self.with_cp) if torch.is_grad_enabled() else 0
+        for first in range(0, depth, step or depth):
+            if step:
+                group = range(first, min(first + step, depth))
+                x, taps = checkpoint(self._run_blocks, x, group, use_reentrant=False)
             else:
-                x = block(x)
-            if i in self.out_indices:
-                outputs.append(x)
+                x, taps = self._run_blocks(x, range(depth))
+            outputs += taps
         return tuple(outputs)
+
+    def _run_blocks(self, x: Tensor, group: range) -> tuple[Tensor, list[Tensor]]:
+        """The map (B, C, H, W) behind a group of blocks, and the taps among them."""
+        taps = []
+        for i in group:
+            x = self.blocks[i](x)
+            if i in self.out_indices:
+                taps.append(x)
+        return x, taps
 
     def init_weights(self) -> None:
         """mmengine's, but a `Pretrained` checkpoint that does not fit is an error.
@@ -275,20 +301,3 @@ class PatchConvNet(BaseModule):
         if part == 'blocks':
             return int(rest[0]) + 1, num_layers
         return num_layers - 1, num_layers
-
-
-def resolve_indices(
-    name: str, indices: int | Sequence[int], length: int
-) -> tuple[int, ...]:
-    """Sorted indices from 0 to length - 1; negative ones count from the end."""
-    given = [indices] if isinstance(indices, int) else list(indices)
-    for i in given:
-        if not -length <= i < length:
-            raise ValueError(
-                f'{name}={indices} is out of range: {i} is not between {-length} and '
-                f'{length - 1}.'
-            )
-    resolved = sorted(i % length for i in given)
-    if len(set(resolved)) < len(resolved):
-        raise ValueError(f'{name}={indices} names a map twice: give each one once.')
-    return tuple(resolved)

@@ -1,0 +1,26 @@
+"""Triton kernels for the parts of a block that nothing else fuses.
+
+`gelu_depthwise.py` is everything between the two products of a block, `gated_linear.py`
+the last product with what stands before and behind it. Their tiles are in `tiles.json`;
+`tools/tune_kernels.py` finds those of another GPU. Triton comes with PyTorch for CUDA;
+nothing here is imported without it.
+"""
+
+import os
+from importlib.util import find_spec
+
+from torch import Tensor
+
+DTYPES = ('torch.float32', 'torch.float16', 'torch.bfloat16')
+
+
+def can_run(x: Tensor) -> bool:
+    """Whether the kernels take this map: on a GPU, or anywhere in Triton's interpreter.
+
+    The interpreter, for tests, is chosen by `TRITON_INTERPRET=1` before the first use.
+    """
+    return (
+        (x.is_cuda or os.environ.get('TRITON_INTERPRET') == '1')
+        and str(x.dtype) in DTYPES
+        and find_spec('triton') is not None
+    )
