@@ -59,8 +59,9 @@ def test_bytes_kept_for_the_backward_pass():
     assert kept_for_backward(lambda: (weight.exp() * x).sum().backward(), weights) == 80
 
 
-@pytest.mark.parametrize('task', CONFIGS)
-@pytest.mark.parametrize('name', CONFIGS['classifier'])
+@pytest.mark.parametrize(
+    ('task', 'name'), [(task, name) for task in CONFIGS for name in CONFIGS[task]]
+)
 def test_short_names_are_configs_of_their_task(task, name):
     cfg, modes = split(f'{name}+nhwc', task, training=False)
     kind = dict(classifier='ImageClassifier', detector='MaskRCNN')

@@ -25,6 +25,7 @@ CONFIGS = {
         'resnet50': 'mmpretrain::resnet/resnet50_8xb32_in1k.py',
         'swin-t': 'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py',
         'convnext-t': 'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py',
+        'deit-s': 'mmpretrain::deit/deit-small_4xb256_in1k.py',  # plain attention
     },
     'detector': {
         's60': 'mmpatchconvnet::mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py',
@@ -54,6 +55,7 @@ PUBLISHED = {
     'resnet50': 76.55,
     'swin-t': 81.18,
     'convnext-t': 82.14,
+    'deit-s': 80.69,
 }
 SIZES = {'classifier': (224, 224), 'detector': (800, 1344), 'segmentor': (512, 512)}
 MODES = {
