@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmpatchconvnet import kernels
-from mmpatchconvnet.models.layers import fast_linear
+from mmpatchconvnet.models import onednn
 
 
 class FoldedBlock(nn.Module):
@@ -45,10 +45,13 @@ class FoldedBlock(nn.Module):
                 'switch_to_deploy takes columns with LayerNorm or BatchNorm.'
             )
         weight, bias = block.pointwise_in.weight.flatten(1), block.pointwise_in.bias
-        self.linear_in = linear(weight * scale, bias + weight @ shift)
         self.fused_kernels = block.fused_kernels
+        self.linear_in = linear(weight * scale, bias + weight @ shift)
         self.depthwise = block.depthwise
-        self.gate = block.gate
+        self.reduce, self.expand = (
+            linear(layer.weight.flatten(1), layer.bias)
+            for layer in (block.gate.reduce, block.gate.expand)
+        )
         weight, bias = block.pointwise_out.weight.flatten(1), block.pointwise_out.bias
         self.linear_out = linear(block.gamma[:, None] * weight, block.gamma * bias)
         self.requires_grad_(False)
@@ -57,16 +60,45 @@ class FoldedBlock(nn.Module):
         """Map (B, C, H, W) to map (B, C, H, W) in channels-last memory."""
         x = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
         y = x if self.eps is None else F.layer_norm(x, x.shape[-1:], eps=self.eps)
-        y = fast_linear(y, self.linear_in.weight, self.linear_in.bias)
         if self.fused_kernels and kernels.can_run(y):
-            from mmpatchconvnet.models.fused_block import folded_half  # asks for triton
+            x = self.run_kernels(x, y)
+        elif onednn.can_run(y):
+            x = self.run_onednn(x, y)
+        else:
+            x = self.run_eager(x, y)
+        return x.permute(0, 3, 1, 2)
 
-            return folded_half(self, x, y).permute(0, 3, 1, 2)
-        y = F.gelu(y).permute(0, 3, 1, 2)  # (B, C, H, W)
-        y = self.gate(F.gelu(self.depthwise(y)))
-        y = y.permute(0, 2, 3, 1)
-        y = x + fast_linear(y, self.linear_out.weight, self.linear_out.bias)
-        return y.permute(0, 3, 1, 2)
+    def run_eager(self, x: Tensor, y: Tensor) -> Tensor:
+        """The sum of x and what the block makes of y, both (B, H, W, C)."""
+        y = F.gelu(self.linear_in(y)).permute(0, 3, 1, 2)  # (B, C, H, W)
+        y = F.gelu(self.depthwise(y)).permute(0, 2, 3, 1)  # (B, H, W, C)
+        gate = self.open_gate(y.mean((1, 2)))
+        return x + self.linear_out(y * gate[:, None, None])
+
+    def run_onednn(self, x: Tensor, y: Tensor) -> Tensor:
+        """The same on a CPU, where GELU and sum come with what stands before them."""
+        first, depthwise, last = self.linear_in, self.depthwise, self.linear_out
+        y = onednn.linear(y, first.weight, first.bias, gelu=True).permute(0, 3, 1, 2)
+        y = onednn.depthwise_gelu(y, depthwise.weight, depthwise.bias)
+        # Pooling, as a mean in bfloat16 copies the map.
+        gate = self.open_gate(F.avg_pool2d(y, y.shape[2:]).flatten(1))
+        y = y.permute(0, 2, 3, 1) * gate[:, None, None]
+        return onednn.linear_sum(y, last.weight, last.bias, x)
+
+    def run_kernels(self, x: Tensor, y: Tensor) -> Tensor:
+        """The same on a GPU, in Triton kernels."""
+        from mmpatchconvnet.kernels.gated_linear import gated_residual  # ask for triton
+        from mmpatchconvnet.kernels.gelu_depthwise import gelu_depthwise
+
+        depthwise, last = self.depthwise, self.linear_out
+        y = self.linear_in(y)
+        y, mean = gelu_depthwise(y, depthwise.weight.flatten(1), depthwise.bias)
+        gate = self.open_gate(mean.to(y.dtype))
+        return gated_residual(x, y, gate, last.weight, last.bias)
+
+    def open_gate(self, mean: Tensor) -> Tensor:
+        """Squeeze-and-excite's factors (B, C) of the mean (B, C) over a map."""
+        return self.expand(F.relu(self.reduce(mean))).sigmoid()
 
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:

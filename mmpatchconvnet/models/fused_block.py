@@ -47,16 +47,6 @@ def second_half(
     return FusedGatedResidual.apply(x, y, mean, passes, *rest)
 
 
-def folded_half(block: Any, x: Tensor, hidden: Tensor) -> Tensor:
-    """The same of a `FoldedBlock`, whose last product has the LayerScale in it."""
-    gate, depthwise, last = block.gate, block.depthwise, block.linear_out
-    y, mean = gelu_depthwise(hidden, depthwise.weight.flatten(1), depthwise.bias)
-    layers = (gate.reduce, gate.expand)
-    weights = [w for layer in layers for w in (layer.weight.flatten(1), layer.bias)]
-    _, opening = squeeze_excite(mean.to(y.dtype), *weights)
-    return gated_residual(x, y, opening, last.weight, last.bias)
-
-
 class FusedDepthwise(Function):
     """The depthwise 3x3 convolution of the GELU of x, and the mean of its GELU.
 

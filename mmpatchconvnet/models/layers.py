@@ -1,30 +1,7 @@
 """Small layers shared by the column, the pooling and the pyramids."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-ONEDNN_LINEAR = (
-    getattr(torch.ops.mkldnn, '_linear_pointwise', None)
-    if torch.backends.mkldnn.is_available()
-    else None
-)
-
-
-def fast_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear` without gradients, on a CPU through oneDNN.
-
-    There torch asks MKL, which takes about twice the time on AMD processors with
-    AVX-512.
-    """
-    if (
-        ONEDNN_LINEAR is None
-        or torch.compiler.is_compiling()  # which takes it with constant weights only
-        or x.device.type != 'cpu'
-        or x.dtype != torch.float32  # bfloat16 goes to oneDNN anyway
-    ):
-        return F.linear(x, weight, bias)
-    return ONEDNN_LINEAR(x, weight, bias, 'none', [], '')
 
 
 class LayerNorm2d(nn.LayerNorm):

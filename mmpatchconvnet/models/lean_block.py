@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from mmpatchconvnet.models.layers import fast_linear
+from mmpatchconvnet.models import onednn
 
 aten = torch.ops.aten
 
@@ -85,7 +85,7 @@ class NormLinear(Function):
         ctx.save_for_backward(x, norm_weight, norm_bias, weight)
         ctx.eps = eps
         y = F.layer_norm(x, x.shape[-1:], norm_weight, norm_bias, eps)
-        return fast_linear(y.to(weight.dtype), weight, bias)
+        return linear(y.to(weight.dtype), weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -94,7 +94,7 @@ class NormLinear(Function):
         y, mean, rstd = aten.native_layer_norm(x, x.shape[-1:], *norm, ctx.eps)
         grad_weight, grad_bias = linear_gradients(grad, y.to(grad.dtype))
         grad_x, *grad_norm = aten.native_layer_norm_backward(
-            fast_linear(grad, weight.T).to(x.dtype),
+            linear(grad, weight.T).to(x.dtype),
             x,
             x.shape[-1:],
             mean,
@@ -167,7 +167,7 @@ class GatedResidual(Function):
             *(y, passes, mean, reduced, gate),
             *(reduce_weight, expand_weight, weight, bias, gamma),
         )
-        branch = fast_linear(active * gate[:, None, None], weight, bias)
+        branch = linear(active * gate[:, None, None], weight, bias)
         return x + passes * gamma * branch
 
     @staticmethod
@@ -178,7 +178,7 @@ class GatedResidual(Function):
         active = F.gelu(y)
         grad_branch = (grad * passes).to(y.dtype)
         scaled = gamma.to(y.dtype)[:, None] * weight
-        grad_gated = fast_linear(grad_branch, scaled.T)
+        grad_gated = linear(grad_branch, scaled.T)
         grad_mean, *of_gate = squeeze_excite_gradients(
             (grad_gated * active).sum((1, 2)),
             *(mean, reduced, gate, reduce_weight, expand_weight),
@@ -194,6 +194,12 @@ class GatedResidual(Function):
                 grad_branch, active * gate[:, None, None], weight, bias, gamma
             ),
         )
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear`, through oneDNN where that is faster."""
+    product = onednn.linear if onednn.can_run(x) else F.linear
+    return product(x, weight, bias)
 
 
 def squeeze_excite(
@@ -247,4 +253,4 @@ def scaled_linear_gradients(
 def linear_gradients(grad: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of weight and bias of a linear layer of x (..., C)."""
     grad = grad.flatten(0, -2)
-    return fast_linear(grad.T, x.flatten(0, -2).T), grad.sum(0)
+    return linear(grad.T, x.flatten(0, -2).T), grad.sum(0)
