@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmpatchconvnet import PatchConvNet
-from mmpatchconvnet.models.folded_block import FoldedBlock
+from mmpatchconvnet.models.folded import FoldedBlock
 from mmpatchconvnet.models.patchconvnet import PatchConvBlock
 
 pytest.importorskip('triton', reason='no triton, which comes with PyTorch for CUDA')

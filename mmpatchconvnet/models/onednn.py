@@ -6,7 +6,7 @@ uses the same operators, which are torch's own but have no public name.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 OPS = torch.ops.mkldnn
 AVAILABLE = torch.backends.mkldnn.is_available() and all(
@@ -46,9 +46,9 @@ def linear_sum(x: Tensor, weight: Tensor, bias: Tensor, addend: Tensor) -> Tenso
     return OPS._linear_pointwise.binary(x, addend, weight, bias, 'add')
 
 
-def depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The exact GELU of a depthwise 3x3 convolution of a map (B, C, H, W)."""
-    ones = [1, 1]  # padding, stride and dilation
+def conv_gelu(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """The exact GELU of a convolution of a map (B, C, H, W)."""
     return OPS._convolution_pointwise(
-        x, weight, bias, ones, ones, ones, len(weight), 'gelu', [], 'none'
+        *(x, conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation),
+        *(conv.groups, 'gelu', [], 'none'),
     )

@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from mmpatchconvnet import kernels
 from mmpatchconvnet.checkpoints import load_weights
 from mmpatchconvnet.models.architectures import resolve_arch, resolve_indices
-from mmpatchconvnet.models.folded_block import FoldedBlock
+from mmpatchconvnet.models.folded import FoldedBlock, FoldedStem
 from mmpatchconvnet.models.layers import LayerNorm2d, SqueezeExcite
 from mmpatchconvnet.models.lean_block import lean_forward
 from mmpatchconvnet.registry import MODELS
@@ -189,7 +189,7 @@ class PatchConvNet(BaseModule):
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
 
-        self.stem = ConvStem(in_channels, self.embed_dims)
+        self.stem: nn.Module = ConvStem(in_channels, self.embed_dims)
         self.blocks = nn.ModuleList(
             PatchConvBlock(
                 self.embed_dims,
@@ -262,6 +262,7 @@ class PatchConvNet(BaseModule):
             ValueError: The norm of the blocks is neither LayerNorm nor BatchNorm.
         """
         self.eval().requires_grad_(False)
+        self.stem = FoldedStem(self.stem)
         self.blocks = nn.ModuleList(
             block if isinstance(block, FoldedBlock) else FoldedBlock(block)
             for block in self.blocks

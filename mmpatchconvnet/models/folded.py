@@ -1,4 +1,4 @@
-"""The block of the column for inference: fewer steps, the same answer up to rounding.
+"""Block and stem of the column for inference: fewer steps, the same up to rounding.
 
 The norm's affine part goes into the first 1x1 convolution (all of it where the norm is
 a BatchNorm), the LayerScale into the last, and stochastic depth is gone. Maps stay in
@@ -77,13 +77,18 @@ class FoldedBlock(nn.Module):
 
     def run_onednn(self, x: Tensor, y: Tensor) -> Tensor:
         """The same on a CPU, where GELU and sum come with what stands before them."""
-        first, depthwise, last = self.linear_in, self.depthwise, self.linear_out
+        first, last = self.linear_in, self.linear_out
         y = onednn.linear(y, first.weight, first.bias, gelu=True).permute(0, 3, 1, 2)
-        y = onednn.depthwise_gelu(y, depthwise.weight, depthwise.bias)
+        y = onednn.conv_gelu(y, self.depthwise)
         # Pooling, as a mean in bfloat16 copies the map.
         gate = self.open_gate(F.avg_pool2d(y, y.shape[2:]).flatten(1))
-        y = y.permute(0, 2, 3, 1) * gate[:, None, None]
-        return onednn.linear_sum(y, last.weight, last.bias, x)
+        y = y.permute(0, 2, 3, 1)
+        weight = last.weight
+        if len(y) == 1 and y.numel() > weight.numel():
+            weight = weight * gate  # smaller than the map
+        else:
+            y = y * gate[:, None, None]
+        return onednn.linear_sum(y, weight, last.bias, x)
 
     def run_kernels(self, x: Tensor, y: Tensor) -> Tensor:
         """The same on a GPU, in Triton kernels."""
@@ -99,6 +104,26 @@ class FoldedBlock(nn.Module):
     def open_gate(self, mean: Tensor) -> Tensor:
         """Squeeze-and-excite's factors (B, C) of the mean (B, C) over a map."""
         return self.expand(F.relu(self.reduce(mean))).sigmoid()
+
+
+class FoldedStem(nn.Module):
+    """The stem for inference; on a CPU the GELUs come with the convolutions.
+
+    Args:
+        stem: A `ConvStem`, whose convolutions are taken over.
+    """
+
+    def __init__(self, stem: Any) -> None:
+        super().__init__()
+        self.convs = stem.convs.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The maps of strides 2, 4 and 8, after their GELU, and of stride 16."""
+        maps = []
+        for conv in self.convs[:-1]:
+            x = onednn.conv_gelu(x, conv) if onednn.can_run(x) else F.gelu(conv(x))
+            maps.append(x)
+        return [*maps, self.convs[-1](x)]
 
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
