@@ -5,6 +5,8 @@ a transposed convolution and an FPN or UPerHead starts with a 1x1 convolution, t
 merged, which at stride 4, where a map is largest, saves 60 % of the two.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,9 +15,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mmpatchconvnet.models import DeconvPyramid, PatchConvNet
+from mmpatchconvnet.models.pyramids import Pyramid
 
 
-def switch_to_deploy(model: nn.Module) -> nn.Module:
+def switch_to_deploy(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     """Fold a classifier, detector, segmentor or column for inference, in place.
 
     Answers stay the same up to rounding. The model cannot be trained any more and its
@@ -23,6 +26,9 @@ def switch_to_deploy(model: nn.Module) -> nn.Module:
 
     Args:
         model: Any model with our column in it, in eval or training mode.
+        dtype: `torch.bfloat16` or `torch.float16` turns column and pyramid to it and
+            lets necks and heads multiply in it; RoIAlign, boxes and NMS, which would
+            be off by pixels, stay in float32.
 
     Returns:
         The same model, in eval mode. `for block in model.backbone.blocks:
@@ -40,7 +46,38 @@ def switch_to_deploy(model: nn.Module) -> nn.Module:
         start = getattr(reader, 'start_level', 0)
         for i, lateral in enumerate(reader.lateral_convs):
             reader.lateral_convs[i] = merge_lateral(pyramid, start + i, lateral)
+    if dtype not in (None, torch.float32):
+        run_in(dtype, model)
     return model
+
+
+def run_in(dtype: torch.dtype, model: Any) -> None:
+    """Let features and heads of a folded model be computed in half precision."""
+    methods = [model.extract_feat] if hasattr(model, 'extract_feat') else []
+    for module in model.modules():
+        if isinstance(module, (PatchConvNet, Pyramid)):
+            module.to(dtype)
+        elif hasattr(module, 'predict_by_feat'):  # a head of mmdet or mmseg
+            methods.append(module.forward)
+    for method in methods:  # a partial, as a closure would not be copied with the model
+        autocast = partial(run_in_autocast, dtype, method)
+        setattr(method.__self__, method.__name__, autocast)
+
+
+def run_in_autocast(
+    dtype: torch.dtype, method: Callable, *args: Any, **kwargs: Any
+) -> Any:
+    """What a method answers in autocast, in float32 again."""
+    device = next(method.__self__.parameters()).device.type  # type: ignore[attr-defined]
+    with torch.autocast(device, dtype):
+        return in_float32(method(*args, **kwargs))
+
+
+def in_float32(answer: Any) -> Any:
+    """A tensor, or lists and tuples of them, in float32."""
+    if isinstance(answer, torch.Tensor):
+        return answer.float()
+    return type(answer)(map(in_float32, answer))
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import shutil
 from copy import deepcopy
+from types import MethodType
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from mmpatchconvnet import PatchConvNet
-from mmpatchconvnet.complexity import count_macs
+from mmpatchconvnet.benchmark.batches import batch_of
+from mmpatchconvnet.benchmark.subjects import CONFIGS, load
+from mmpatchconvnet.complexity import build_model, count_macs
 from mmpatchconvnet.deploy import switch_to_deploy
 from mmpatchconvnet.models import onednn
 from mmpatchconvnet.registry import MODELS
@@ -61,7 +64,7 @@ def test_onednn_answers_as_torch_does(dtype, size):
     column.switch_to_deploy()
     block = column.blocks[0].to(dtype)
     x = torch.randn(*size, 32).to(dtype)  # tokens (B, H, W, C)
-    if not onednn.can_run(x):
+    if not onednn.can_run(x, block.linear_in.weight):
         pytest.skip(f'oneDNN has no {dtype} on this CPU')
     ours, theirs = block.run_onednn(x, x.sin()), block.run_eager(x, x.sin())
     assert ours.dtype == theirs.dtype == dtype
@@ -146,6 +149,55 @@ def test_a_detector_answers_as_before(stem_channels, fpn):
     merged = fpn.get('start_level', 0) == 0
     deconv = model.neck[0].levels[0].up2
     assert deconv.out_channels == (16 if merged else 32)
+
+
+def test_a_detector_in_bfloat16_has_its_boxes_in_float32():
+    cfg = load(CONFIGS['detector']['s60'])
+    cfg.model.backbone.update(arch=ARCH, out_indices=(0, 1, 2, 3))
+    cfg.model.neck[0].in_channels = 32
+    cfg.model.neck[1].in_channels = [32] * 4
+    model = shake(build_model(cfg))
+    batch = model.data_preprocessor(batch_of('mmdet', 1, 64, 96), False)
+    dtypes = {}
+    switch_to_deploy(model, torch.bfloat16)
+    model = deepcopy(model)  # must not go on with the parts of the first
+    layers = {
+        'block': model.backbone.blocks[1],
+        'pyramid': model.neck[0],
+        'rpn': model.rpn_head.rpn_conv,
+        'boxes': model.roi_head.bbox_head.fc_reg,
+        'mask': model.roi_head.mask_head.convs[0],
+    }
+    for name, layer in layers.items():
+        layer.register_forward_hook(
+            lambda _, x, y, name=name: dtypes.update(
+                {name: y[0].dtype if isinstance(y, tuple) else y.dtype}
+            )
+        )
+    with torch.no_grad():
+        maps = model.extract_feat(batch['inputs'])
+        (found,) = model(**batch, mode='predict')
+    assert dtypes == dict.fromkeys(layers, torch.bfloat16)
+    assert {x.dtype for x in maps} == {torch.float32}
+    assert len(found.pred_instances)
+    for name in ('bboxes', 'scores'):
+        assert found.pred_instances[name].dtype == torch.float32
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_half_precision_is_close(dtype):
+    def extract_feat(self: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self(x)
+
+    model = detector(PYRAMID, FPN)
+    model.extract_feat = MethodType(extract_feat, model)
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        exact = model(x)
+        switch_to_deploy(model, dtype)
+        for a, b in zip(model.extract_feat(x), exact, strict=True):
+            assert a.dtype == torch.float32
+            assert 1e-5 < (a - b).abs().max() / b.abs().max() < 5e-2
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import os
 # and training was 10 times slower for it. OpenMP reads this when torch is imported.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+import torch
+
 from mmpatchconvnet.checkpoints import load_weights
 from mmpatchconvnet.deploy import switch_to_deploy
 from mmpatchconvnet.engine.distributed import end_processes
@@ -19,7 +21,11 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument('checkpoint', help='what tools/train.py has saved')
     parser.add_argument(
-        '--deploy', action='store_true', help='fold the model first, as for inference'
+        '--deploy',
+        nargs='?',
+        const='float32',
+        choices=('float32', 'bfloat16', 'float16'),
+        help='fold the model first, as for inference, and run it in this dtype',
     )
     settings = vars(parser.parse_args())
     checkpoint, deploy = settings.pop('checkpoint'), settings.pop('deploy')
@@ -30,7 +36,7 @@ def main() -> None:
         model = getattr(runner.model, 'module', runner.model)
         load_weights(model, checkpoint)
         if deploy:
-            switch_to_deploy(model)
+            switch_to_deploy(model, getattr(torch, deploy))
     except ValueError as error:
         raise SystemExit(f'error: {error}') from None
     runner.test()

@@ -72,7 +72,7 @@ def make_pass(
         images = images.to(memory_format=layout)
         maps = maps_of(model.to(dtype), part)
         forward = (lambda: squares(maps(images))) if training else lambda: maps(images)
-    autocast = half and part == 'model'
+    autocast = half and part == 'model' and 'deploy' not in modes  # which has its own
 
     def run() -> None:
         with (

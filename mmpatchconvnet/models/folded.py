@@ -57,16 +57,25 @@ class FoldedBlock(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to map (B, C, H, W) in channels-last memory."""
+        """Map (B, C, H, W) to map (B, C, H, W) in channels-last memory.
+
+        With weights in half precision it runs in their dtype, in autocast too.
+        """
         x = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
+        dtype = self.linear_in.weight.dtype
+        if dtype == torch.float32:
+            return self.run(x).permute(0, 3, 1, 2)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.run(x.to(dtype)).permute(0, 3, 1, 2)
+
+    def run(self, x: Tensor) -> Tensor:
+        """Tokens (B, H, W, C) to tokens (B, H, W, C)."""
         y = x if self.eps is None else F.layer_norm(x, x.shape[-1:], eps=self.eps)
         if self.fused_kernels and kernels.can_run(y):
-            x = self.run_kernels(x, y)
-        elif onednn.can_run(y):
-            x = self.run_onednn(x, y)
-        else:
-            x = self.run_eager(x, y)
-        return x.permute(0, 3, 1, 2)
+            return self.run_kernels(x, y)
+        if onednn.can_run(y, self.linear_in.weight):
+            return self.run_onednn(x, y)
+        return self.run_eager(x, y)
 
     def run_eager(self, x: Tensor, y: Tensor) -> Tensor:
         """The sum of x and what the block makes of y, both (B, H, W, C)."""
@@ -121,7 +130,11 @@ class FoldedStem(nn.Module):
         """The maps of strides 2, 4 and 8, after their GELU, and of stride 16."""
         maps = []
         for conv in self.convs[:-1]:
-            x = onednn.conv_gelu(x, conv) if onednn.can_run(x) else F.gelu(conv(x))
+            x = (
+                onednn.conv_gelu(x, conv)
+                if onednn.can_run(x, conv.weight)
+                else F.gelu(conv(x))
+            )
             maps.append(x)
         return [*maps, self.convs[-1](x)]
 

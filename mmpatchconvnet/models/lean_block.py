@@ -198,7 +198,7 @@ class GatedResidual(Function):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`F.linear`, through oneDNN where that is faster."""
-    product = onednn.linear if onednn.can_run(x) else F.linear
+    product = onednn.linear if onednn.can_run(x, weight) else F.linear
     return product(x, weight, bias)
 
 

@@ -14,21 +14,21 @@ AVAILABLE = torch.backends.mkldnn.is_available() and all(
 )
 
 
-def can_run(x: Tensor) -> bool:
-    """Whether x is on a CPU in float32 or, where it has it, bfloat16.
+def can_run(x: Tensor, weight: Tensor) -> bool:
+    """Whether both are on a CPU in float32 or, where it has it, bfloat16.
 
-    Not where gradients are asked for, nor in autocast, nor while compiling, which takes
-    these operators with constant weights only.
+    Not where gradients are asked for, nor where autocast is to choose the dtype, nor
+    while compiling, which takes these operators with constant weights only.
     """
     return (
         AVAILABLE
         and not torch.compiler.is_compiling()
         and x.device.type == 'cpu'
+        and x.dtype == weight.dtype
         and (
-            x.dtype == torch.float32
+            (x.dtype == torch.float32 and not torch.is_autocast_enabled('cpu'))
             or (x.dtype == torch.bfloat16 and OPS._is_mkldnn_bf16_supported())
         )
-        and not torch.is_autocast_enabled('cpu')
         and not (torch.is_grad_enabled() and x.requires_grad)
     )
 

@@ -123,6 +123,8 @@ class PatchConvNet(BaseModule):
         fused_kernels: On a GPU, run the second half of each block in Triton kernels,
             see `mmpatchconvnet/kernels`, which keeps three maps as well; on a CPU or
             without Triton nothing changes. Only with LayerNorm.
+        channels_last: Lay the stem's map out in channels-last memory, so that no norm
+            copies its map; blocks and pyramid then stay in it.
         norm_cfg: Norm of the blocks; None is the LayerNorm of all released models. A
             BatchNorm counts each batch twice under `with_cp`.
         init_cfg: Initialization of mmengine, such as
@@ -155,6 +157,7 @@ class PatchConvNet(BaseModule):
         with_cp: bool | int = False,
         lean_backward: bool = False,
         fused_kernels: bool = False,
+        channels_last: bool = True,
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -188,6 +191,7 @@ class PatchConvNet(BaseModule):
             )
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
+        self.channels_last = channels_last
 
         self.stem: nn.Module = ConvStem(in_channels, self.embed_dims)
         self.blocks = nn.ModuleList(
@@ -215,6 +219,8 @@ class PatchConvNet(BaseModule):
         stem_maps = self.stem(x)
         outputs = [stem_maps[i] for i in self.stem_indices]
         x = stem_maps[-1]
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
         depth = len(self.blocks)
         step = int(self.with_cp) if torch.is_grad_enabled() else 0
         for first in range(0, depth, step or depth):
