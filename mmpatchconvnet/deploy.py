@@ -47,11 +47,11 @@ def switch_to_deploy(model: nn.Module, dtype: torch.dtype | None = None) -> nn.M
         for i, lateral in enumerate(reader.lateral_convs):
             reader.lateral_convs[i] = merge_lateral(pyramid, start + i, lateral)
     if dtype not in (None, torch.float32):
-        run_in(dtype, model)
+        compute_in(model, dtype)
     return model
 
 
-def run_in(dtype: torch.dtype, model: Any) -> None:
+def compute_in(model: Any, dtype: torch.dtype) -> None:
     """Let features and heads of a folded model be computed in half precision."""
     methods = [model.extract_feat] if hasattr(model, 'extract_feat') else []
     for module in model.modules():

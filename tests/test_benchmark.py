@@ -14,7 +14,15 @@ from mmpatchconvnet import PatchConvNet
 from mmpatchconvnet.benchmark.measure import draw
 from mmpatchconvnet.benchmark.passes import Setting, count, make_pass
 from mmpatchconvnet.benchmark.reference import ReferenceColumn
-from mmpatchconvnet.benchmark.subjects import CONFIGS, MODES, load, make_model, split
+from mmpatchconvnet.benchmark.subjects import (
+    CONFIGS,
+    MODES,
+    OF_INFERENCE,
+    OF_TRAINING,
+    load,
+    make_model,
+    split,
+)
 from mmpatchconvnet.benchmark.timing import kept_for_backward, quartiles, take_turns
 from mmpatchconvnet.row_files import read_rows, select
 from mmpatchconvnet.tables import fill_tables
@@ -102,18 +110,20 @@ def test_a_column_with_another_norm_is_never_lean():
 
 @pytest.mark.slow
 @pytest.mark.parametrize('task', TINY)
-@pytest.mark.parametrize('part', ['pyramid', 'model'])
+@pytest.mark.parametrize('part', ['pyramid', 'features', 'model'])
 @pytest.mark.parametrize('training', [False, True])
 def test_every_mode_of_every_task_runs(task, part, training):
     cfg = with_layer_norm(TINY[task])
     setting = Setting(task, part, training, batch=2, size=(64, 64), device='cpu')
-    for mode in [m for m in MODES if m != 'compile']:
-        if (mode == 'deploy' and training) or (mode in ('lean', 'cp') and not training):
+    of_other_pass = OF_INFERENCE if training else OF_TRAINING
+    for modes in [*([m] for m in MODES if m != 'compile'), ['deploy', 'bf16']]:
+        if of_other_pass & set(modes):
             continue
-        model = make_model(cfg, [mode])
-        make_pass(model, cfg.default_scope, [mode], setting)()
+        model = make_model(cfg, modes)
+        count(model, part, (64, 64))
+        make_pass(model, cfg.default_scope, modes, setting)()
         gradients = [p.grad for p in model.parameters() if p.requires_grad]
-        assert training == any(g is not None for g in gradients), mode
+        assert training == any(g is not None for g in gradients), modes
 
 
 def test_a_part_costs_what_it_runs():

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmpatchconvnet.benchmark.batches import batch_of
 from mmpatchconvnet.complexity import count_macs, count_parameters
+from mmpatchconvnet.deploy import compute_in
 from mmpatchconvnet.models.pyramids import Pyramid
 
 PARTS = {
@@ -61,18 +62,21 @@ def make_pass(
     if 'compile' in modes:
         compile_backbone(model)
     half = 'bf16' in modes
+    mixed = half and 'deploy' in modes and part in ('features', 'model')
+    if mixed:  # the model itself says what stays in float32
+        compute_in(model, torch.bfloat16)
     forward: Callable[[], Any]
     if part == 'model':
         forward = whole_model(
             model, batch_of(scope, setting.batch, *setting.size), training, layout
         )
     else:
-        dtype = torch.bfloat16 if half else torch.float32
+        dtype = torch.bfloat16 if half and not mixed else torch.float32
         images = torch.randn(setting.batch, 3, *setting.size).to(device, dtype)
         images = images.to(memory_format=layout)
-        maps = maps_of(model.to(dtype), part)
+        maps = maps_of(model if mixed else model.to(dtype), part)
         forward = (lambda: squares(maps(images))) if training else lambda: maps(images)
-    autocast = half and part == 'model' and 'deploy' not in modes  # which has its own
+    autocast = half and part == 'model' and not mixed
 
     def run() -> None:
         with (

@@ -134,7 +134,7 @@ def make_model(cfg: Config, modes: list[str]) -> nn.Module:
     if 'cp' in modes:
         column.with_cp = True
     if 'deploy' in modes:
-        switch_to_deploy(model, torch.bfloat16 if 'bf16' in modes else None)
+        switch_to_deploy(model)
     if 'reference' in modes:
         model.backbone = ReferenceColumn(column)
     return model
