@@ -22,9 +22,14 @@ def main() -> None:
     parser.add_argument(
         '--where', nargs='*', default=[], metavar='COLUMN=VALUE', help='rows to draw'
     )
+    parser.add_argument(
+        '--models', nargs='*', help='which, in the order of the colours'
+    )
     args = parser.parse_args()
     try:
         rows = select(read_rows(args.rows), args.where)
+        if args.models:
+            rows = [r for m in args.models for r in select(rows, [f'model={m}'])]
         if args.kind == 'accuracy':
             plot_accuracy(rows, PUBLISHED, args.picture)
         else:

@@ -9,18 +9,20 @@ nothing here is imported without it.
 import os
 from importlib.util import find_spec
 
+import torch
 from torch import Tensor
 
-DTYPES = ('torch.float32', 'torch.float16', 'torch.bfloat16')
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def can_run(x: Tensor) -> bool:
-    """Whether the kernels take this map: on a GPU, or anywhere in Triton's interpreter.
+    """Whether the kernels take this map: on a GPU, or on a CPU in Triton's interpreter.
 
     The interpreter, for tests, is chosen by `TRITON_INTERPRET=1` before the first use.
     """
+    interpreted = x.device.type == 'cpu' and os.environ.get('TRITON_INTERPRET') == '1'
     return (
-        (x.is_cuda or os.environ.get('TRITON_INTERPRET') == '1')
-        and str(x.dtype) in DTYPES
+        (x.is_cuda or interpreted)
+        and x.dtype in DTYPES
         and find_spec('triton') is not None
     )
