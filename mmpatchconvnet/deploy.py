@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from mmpatchconvnet.compat import ops_are_compiled
 from mmpatchconvnet.models import DeconvPyramid, PatchConvNet
 from mmpatchconvnet.models.pyramids import Pyramid
 
@@ -48,7 +49,15 @@ def switch_to_deploy(model: nn.Module, dtype: torch.dtype | None = None) -> nn.M
             reader.lateral_convs[i] = merge_lateral(pyramid, start + i, lateral)
     if dtype not in (None, torch.float32):
         compute_in(model, dtype)
+    features: Any = getattr(model, 'extract_feat', None)
+    if features and ops_are_compiled():
+        setattr(model, 'extract_feat', partial(contiguous_maps, features))  # noqa: B010
     return model
+
+
+def contiguous_maps(method: Callable, *args: Any, **kwargs: Any) -> tuple:
+    """Maps as mmcv's compiled ops take them for granted; ours are channels-last."""
+    return tuple(x.contiguous() for x in method(*args, **kwargs))
 
 
 def compute_in(model: Any, dtype: torch.dtype) -> None:
@@ -59,25 +68,32 @@ def compute_in(model: Any, dtype: torch.dtype) -> None:
             module.to(dtype)
         elif hasattr(module, 'predict_by_feat'):  # a head of mmdet or mmseg
             methods.append(module.forward)
-    for method in methods:  # a partial, as a closure would not be copied with the model
-        autocast = partial(run_in_autocast, dtype, method)
-        setattr(method.__self__, method.__name__, autocast)
+    for method in methods:
+        if not isinstance(method, partial):  # else it does so already
+            # No closure, which would not be copied with the model.
+            autocast = partial(run_in_autocast, dtype, method)
+            setattr(method.__self__, method.__name__, autocast)
 
 
 def run_in_autocast(
     dtype: torch.dtype, method: Callable, *args: Any, **kwargs: Any
 ) -> Any:
     """What a method answers in autocast, in float32 again."""
-    device = next(method.__self__.parameters()).device.type  # type: ignore[attr-defined]
+    weights: Any = method.__self__.parameters()  # type: ignore[attr-defined]
+    device = next(weights, torch.empty(0)).device.type
     with torch.autocast(device, dtype):
         return in_float32(method(*args, **kwargs))
 
 
 def in_float32(answer: Any) -> Any:
-    """A tensor, or lists and tuples of them, in float32."""
+    """Tensors in float32, also in lists, tuples and dicts; all else as it is."""
     if isinstance(answer, torch.Tensor):
-        return answer.float()
-    return type(answer)(map(in_float32, answer))
+        return answer.float() if answer.is_floating_point() else answer
+    if isinstance(answer, dict):
+        return {key: in_float32(value) for key, value in answer.items()}
+    if type(answer) in (list, tuple):
+        return type(answer)(map(in_float32, answer))
+    return answer
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 from torch._dynamo.utils import counters
 
-from mmpatchconvnet import PatchConvNet
+from mmpatchconvnet import PatchConvNet, deploy
 from mmpatchconvnet.benchmark.batches import batch_of
 from mmpatchconvnet.benchmark.subjects import CONFIGS, load
 from mmpatchconvnet.complexity import build_model, count_macs
@@ -90,6 +90,29 @@ def test_a_folded_column_in_autocast_runs_in_its_dtype():
         with torch.autocast('cpu', torch.bfloat16):
             ours = column(x)[0]
     assert 1e-4 < (ours - exact).abs().max() / exact.abs().max() < 5e-2
+
+
+def test_compiled_ops_get_contiguous_maps(monkeypatch):
+    x, layouts = torch.randn(1, 3, 64, 96), []
+    for compiled in (False, True):
+        monkeypatch.setattr(deploy, 'ops_are_compiled', lambda: compiled)  # noqa: B023
+        model = detector(PYRAMID, FPN)
+        model.extract_feat = model.forward
+        with torch.no_grad():
+            maps = switch_to_deploy(model).extract_feat(x)
+        layouts.append({y.is_contiguous() for y in maps[:3]})
+    assert layouts == [{False}, {True}]
+
+
+def test_a_folded_column_alone_runs_in_half_precision():
+    column = switch_to_deploy(shake(PatchConvNet(ARCH)), torch.bfloat16)
+    assert column(torch.randn(1, 3, 48, 64))[0].dtype == torch.bfloat16
+
+
+def test_a_folded_column_can_be_traced():
+    column = switch_to_deploy(shake(PatchConvNet(ARCH)))
+    x = torch.randn(1, 3, 48, 64)
+    assert_close(torch.jit.trace(column, x)(x), column(x))
 
 
 @pytest.mark.slow

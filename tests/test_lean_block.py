@@ -108,6 +108,25 @@ def test_mixed_precision_is_as_close_to_the_truth_as_the_plain_block(dtype):
         assert error_b < 2 * error_a + 1e-6
 
 
+@pytest.mark.parametrize('gamma', [1e-6, 1e-4, 0.0])
+@pytest.mark.parametrize('fused_kernels', [False, True])
+def test_float16_loses_no_gradient_to_a_small_layer_scale(gamma, fused_kernels):
+    torch.manual_seed(0)
+    settings = dict(lean_backward=True, fused_kernels=fused_kernels)
+    plain = PatchConvBlock(64, gamma, 0.0)
+    lean = PatchConvBlock(64, gamma, 0.0, **settings)
+    lean.load_state_dict(plain.state_dict())
+    x, scale = torch.randn(2, 64, 16, 16), 2.0**16  # of the loss, as in AMP
+    gradients = []
+    for block, half in ((plain.double(), False), (lean, True)):
+        y = x.double() if not half else x
+        with torch.autocast('cpu', torch.float16, enabled=half):
+            (block(y).sin().sum() * scale).backward()
+        gradients.append([p.grad.double() / scale for p in block.parameters()])
+    for exact, ours in zip(*gradients, strict=True):
+        assert (ours - exact).abs().max() <= 2e-2 * exact.abs().max()
+
+
 def test_without_gradients_nothing_is_lean_about_it():
     plain, lean = pair_of_columns()
     x = torch.randn(1, 3, 32, 32)

@@ -157,6 +157,23 @@ def test_checkpointing_keeps_a_map_for_each_group_of_blocks(with_cp, expected):
     assert kept_by(column) - kept_by(column.stem) == expected
 
 
+@pytest.mark.parametrize('settings', [{}, dict(lean_backward=True)])
+def test_maps_are_laid_out_as_the_image(settings):
+    column = PatchConvNet(TINY, stem_indices=1, out_indices=(0, -1), **settings)
+    x = torch.rand(2, 3, 64, 64)
+    layouts = []
+    column.blocks[0].register_forward_pre_hook(
+        lambda _, x: layouts.append(x[0].is_contiguous())
+    )
+    assert all(y.is_contiguous() for y in column(x))
+    column.channels_last = False
+    column(x)
+    assert layouts == [False, True]
+    column.to(memory_format=torch.channels_last)
+    for y in column(x.to(memory_format=torch.channels_last)):
+        assert y.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_stochastic_depth_drops_blocks_only_in_training():
     torch.manual_seed(0)
     column = PatchConvNet(TINY, drop_path_rate=0.5)

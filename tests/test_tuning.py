@@ -12,6 +12,7 @@ pytest.importorskip('triton', reason='no triton, which comes with PyTorch for CU
 
 from mmpatchconvnet.kernels import tiles, tuning
 
+PLACE = 'cpu, 32 bit'
 ROOT = Path(__file__).parent.parent
 
 
@@ -31,35 +32,35 @@ def test_the_fastest_is_used_and_kept(own_tiles, monkeypatch, kernel):
     wanted = {name: sizes[-1] for name, sizes in tuning.CANDIDATES[kernel].items()}
 
     def timer(run) -> float:
-        if tiles.read_tiles()['cpu'][kernel] != wanted:
+        if tiles.read_tiles()[PLACE][kernel] != wanted:
             return 2.0
         run()  # the kernel itself takes them
         return 1.0
 
     work = tuning.make_work(kernel, (1, 5, 7, 16), torch.float32, 'cpu')
-    assert tuning.tune(kernel, [work], 'cpu', timer) == wanted
+    assert tuning.tune(kernel, [work], PLACE, timer) == wanted
     tuning.write_tiles()
-    assert json.loads(own_tiles.read_text())['cpu'] == {kernel: wanted}
+    assert json.loads(own_tiles.read_text())[PLACE] == {kernel: wanted}
     default = json.loads(own_tiles.read_text())['default']
     assert default.keys() == tuning.CANDIDATES.keys()
 
 
 def test_tiles_that_do_not_run_are_passed_over(own_tiles):
     def timer(run) -> float:
-        sizes = tiles.read_tiles()['cpu']['gate']
+        sizes = tiles.read_tiles()[PLACE]['gate']
         if sizes['BLOCK_P'] > 16:
             raise RuntimeError('out of shared memory')
         return sizes['BLOCK_C']
 
     work = tuning.make_work('gate', (1, 2, 2, 16), torch.float32, 'cpu')
-    chosen = tuning.tune('gate', [work], 'cpu', timer)
+    chosen = tuning.tune('gate', [work], PLACE, timer)
     assert (chosen['BLOCK_P'], chosen['BLOCK_C']) == (16, 32)
 
     def fail(run) -> float:
         raise RuntimeError('out of shared memory')
 
-    with pytest.raises(RuntimeError, match='no tiles of gate run on cpu: out of sha'):
-        tuning.tune('gate', [work], 'cpu', fail)
+    with pytest.raises(RuntimeError, match='no tiles of gate run on cpu, 32 bit: out'):
+        tuning.tune('gate', [work], PLACE, fail)
 
 
 def test_the_roofline_is_the_slower_of_maps_and_product():

@@ -43,14 +43,15 @@ def tune_all(dtype: torch.dtype, console: Console) -> list[Row]:
     from triton.testing import do_bench  # comes with PyTorch for CUDA
 
     from mmpatchconvnet.kernels import tuning
+    from mmpatchconvnet.kernels.tiles import place_of
 
     def timer(run: Callable[[], object]) -> float:
         return do_bench(run, rep=50, return_mode='median') / 1e3
 
-    name, rows = torch.cuda.get_device_name(), []
+    place, rows = place_of(torch.empty(0, dtype=dtype, device='cuda')), []
     ceilings = tuning.measure_ceilings(dtype, timer)
     console.print(
-        f'{name}: {ceilings.bandwidth / 1e9:.0f} GB/s in a copy, '
+        f'{place}: {ceilings.bandwidth / 1e9:.0f} GB/s in a copy, '
         f'{ceilings.product / 1e12:.0f} TFLOP/s in a product of {dtype}'
     )
     with Progress(console=console, disable=not console.is_terminal) as bar:
@@ -58,7 +59,9 @@ def tune_all(dtype: torch.dtype, console: Console) -> list[Row]:
             shapes, sizes = tuning.SHAPES, list(tuning.candidates(kernel))
             works = [tuning.make_work(kernel, s, dtype, 'cuda') for s in shapes]
             task = bar.add_task(kernel, total=len(sizes))
-            chosen = tuning.tune(kernel, works, name, timer, partial(bar.advance, task))
+            chosen = tuning.tune(
+                kernel, works, place, timer, partial(bar.advance, task)
+            )
             console.print(f'{kernel}: {chosen}')
             for work in works:
                 rows.append(tuning.row_of(kernel, work, timer(work.run), ceilings))

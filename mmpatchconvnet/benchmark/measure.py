@@ -21,6 +21,7 @@ from mmpatchconvnet.benchmark.timing import (
     time_once,
 )
 from mmpatchconvnet.engine.provenance import cpu_name, git_state, package_versions
+from mmpatchconvnet.kernels import tf32_is_allowed
 from mmpatchconvnet.row_files import Row
 from mmpatchconvnet.tables import markdown
 
@@ -120,7 +121,7 @@ def machine(device: str) -> Row:
     return {
         'device': torch.cuda.get_device_name() if device == 'cuda' else cpu_name(),
         'threads': str(torch.get_num_threads()),
-        'tf32': str(torch.backends.cuda.matmul.allow_tf32),
+        'tf32': str(tf32_is_allowed()),
         **{name: packages.get(name, '') for name in ('torch', 'mmengine', 'mmcv')},
         'commit': f'{git.get("commit", "")[:10]}{"+" * bool(git.get("dirty"))}',
         'date': time.strftime('%Y-%m-%d'),

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+HAS_TRITON = find_spec('triton') is not None
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -21,8 +22,12 @@ def can_run(x: Tensor) -> bool:
     The interpreter, for tests, is chosen by `TRITON_INTERPRET=1` before the first use.
     """
     interpreted = x.device.type == 'cpu' and os.environ.get('TRITON_INTERPRET') == '1'
-    return (
-        (x.is_cuda or interpreted)
-        and x.dtype in DTYPES
-        and find_spec('triton') is not None
-    )
+    return (x.is_cuda or interpreted) and x.dtype in DTYPES and HAS_TRITON
+
+
+def tf32_is_allowed() -> bool:
+    """Whether products in float32 may be rounded, in the settings of any PyTorch."""
+    matmul = torch.backends.cuda.matmul
+    if hasattr(matmul, 'fp32_precision'):
+        return matmul.fp32_precision == 'tf32'
+    return matmul.allow_tf32

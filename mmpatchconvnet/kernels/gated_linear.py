@@ -10,8 +10,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from mmpatchconvnet import kernels
 from mmpatchconvnet.kernels.activation import gelu, gelu_slope
-from mmpatchconvnet.kernels.tiles import tiles_of
+from mmpatchconvnet.kernels.tiles import launch, tiles_of
 
 
 def gated_residual(
@@ -43,13 +44,14 @@ def gated_residual(
     grid = (
         triton.cdiv(rows, tiles['BLOCK_M']) * triton.cdiv(channels, tiles['BLOCK_N']),
     )
-    tf32 = torch.backends.cuda.matmul.allow_tf32
     if not y.is_cuda and y.dtype == torch.bfloat16:
         weight = weight.float()  # Triton's interpreter multiplies no bfloat16
-    forward_kernel[grid](
+    launch(
+        forward_kernel,
+        grid,
         *(x, y, gate, weight.contiguous(), bias, scale, out),
         *(rows, height * width, channels),
-        PRECISION='tf32' if tf32 else 'ieee',
+        PRECISION='tf32' if kernels.tf32_is_allowed() else 'ieee',
         **tiles,
     )
     return out
@@ -71,7 +73,9 @@ def gate_backward(grad: Tensor, y: Tensor, gate: Tensor) -> tuple[Tensor, Tensor
     grid = pixel_grid(y, tiles)
     gated = torch.empty_like(y)
     sums = y.new_empty(batch, grid[0], channels, dtype=torch.float32)
-    gate_kernel[grid](
+    launch(
+        gate_kernel,
+        grid,
         *(grad, y, gate, gated, sums),
         *(height * width, channels),
         **tiles,
@@ -91,7 +95,9 @@ def gelu_backward(grad: Tensor, y: Tensor, gate: Tensor, grad_mean: Tensor) -> T
     _, height, width, channels = y.shape
     tiles = tiles_of('gate', y)
     grad_y = torch.empty_like(y)
-    gelu_kernel[pixel_grid(y, tiles)](
+    launch(
+        gelu_kernel,
+        pixel_grid(y, tiles),
         *(grad, y, gate, grad_mean, grad_y),
         *(height * width, channels),
         **tiles,

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from mmpatchconvnet.kernels.activation import gelu, gelu_slope
-from mmpatchconvnet.kernels.tiles import tiles_of
+from mmpatchconvnet.kernels.tiles import launch, tiles_of
 
 
 def gelu_depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -31,8 +31,18 @@ def gelu_depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Ten
     grid = grid_of(x, tiles)
     y = torch.empty_like(x)
     sums = x.new_empty(batch, grid[0], channels, dtype=torch.float32)
-    forward_kernel[grid](
-        x, weight.contiguous(), bias, y, sums, height, width, channels, **tiles
+    launch(
+        forward_kernel,
+        grid,
+        x,
+        weight.contiguous(),
+        bias,
+        y,
+        sums,
+        height,
+        width,
+        channels,
+        **tiles,
     )
     return y, sums.sum(1) / (height * width)
 
@@ -46,7 +56,9 @@ def gelu_depthwise_backward(
     grid = grid_of(x, tiles)
     grad_x = torch.empty_like(x)
     parts = x.new_empty(batch, grid[0], 10, channels, dtype=torch.float32)
-    backward_kernel[grid](
+    launch(
+        backward_kernel,
+        grid,
         *(grad.contiguous(), x, weight.contiguous(), grad_x, parts),
         *(height, width, channels),
         **tiles,

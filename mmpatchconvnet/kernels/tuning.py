@@ -97,7 +97,7 @@ def candidates(kernel: str) -> Iterator[dict[str, int]]:
 def tune(
     kernel: str,
     works: list[Work],
-    device: str,
+    place: str,
     timer: Callable[[Callable[[], object]], float],
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, int]:
@@ -108,14 +108,14 @@ def tune(
     Args:
         kernel: One of `CANDIDATES`.
         works: What is timed.
-        device: Name of the GPU, as in `tiles.json`.
+        place: GPU and width of the numbers, as in `tiles.json`.
         timer: Seconds of a call.
         advance: Called after each candidate, for a progress bar.
 
     Raises:
         RuntimeError: Nothing runs on this GPU.
     """
-    chosen = tiles.read_tiles().setdefault(device, {})
+    chosen = tiles.read_tiles().setdefault(place, {})
     seconds: dict[str, float] = {}
     failure: Exception | None = None
     for sizes in candidates(kernel):
@@ -127,7 +127,7 @@ def tune(
             failure = error
         advance()
     if not seconds:
-        raise RuntimeError(f'no tiles of {kernel} run on {device}: {failure}')
+        raise RuntimeError(f'no tiles of {kernel} run on {place}: {failure}')
     chosen[kernel] = json.loads(min(seconds, key=lambda sizes: seconds[sizes]))
     return chosen[kernel]
 
@@ -159,7 +159,7 @@ def row_of(kernel: str, work: Work, seconds: float, ceilings: Ceilings) -> Row:
 def write_tiles() -> None:
     """Keep what was found, one kernel a line."""
     lines = []
-    for device, chosen in tiles.read_tiles().items():
+    for place, chosen in tiles.read_tiles().items():
         kernels = ',\n'.join(f'    "{k}": {json.dumps(v)}' for k, v in chosen.items())
-        lines.append(f'  {json.dumps(device)}: {{\n{kernels}\n  }}')
+        lines.append(f'  {json.dumps(place)}: {{\n{kernels}\n  }}')
     tiles.TILES.write_text('{\n' + ',\n'.join(lines) + '\n}\n')

@@ -108,7 +108,7 @@ class FoldedBlock(nn.Module):
         y = self.linear_in(y)
         y, mean = gelu_depthwise(y, depthwise.weight.flatten(1), depthwise.bias)
         gate = self.open_gate(mean.to(y.dtype))
-        return gated_residual(x, y, gate, last.weight, last.bias)
+        return gated_residual(x, y, gate, last.weight.to(y.dtype), last.bias)
 
     def open_gate(self, mean: Tensor) -> Tensor:
         """Squeeze-and-excite's factors (B, C) of the mean (B, C) over a map."""
@@ -129,6 +129,7 @@ class FoldedStem(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """The maps of strides 2, 4 and 8, after their GELU, and of stride 16."""
         maps = []
+        x = x.to(self.convs[0].weight.dtype)
         for conv in self.convs[:-1]:
             x = (
                 onednn.conv_gelu(x, conv)

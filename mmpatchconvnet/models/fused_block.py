@@ -103,8 +103,8 @@ class FusedGatedResidual(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         y, passes, mean, reduced, gate, *weights = ctx.saved_tensors
         reduce_weight, expand_weight, weight, bias, gamma = weights
-        grad_branch = (grad * passes).to(y.dtype)
-        grad_gated = grad_branch @ (gamma.to(y.dtype)[:, None] * weight)
+        grad_branch = grad * passes
+        grad_gated = (grad_branch * gamma).to(y.dtype) @ weight
         gated, grad_gate = gate_backward(grad_gated, y, gate)
         grad_mean, *of_gate = squeeze_excite_gradients(
             grad_gate.to(y.dtype), mean, reduced, gate, reduce_weight, expand_weight

@@ -84,6 +84,7 @@ class NormLinear(Function):
     ) -> Tensor:
         ctx.save_for_backward(x, norm_weight, norm_bias, weight)
         ctx.eps = eps
+        x = x.to(norm_weight.dtype)  # in mixed precision the stem's map is half
         y = F.layer_norm(x, x.shape[-1:], norm_weight, norm_bias, eps)
         return linear(y.to(weight.dtype), weight, bias)
 
@@ -91,6 +92,7 @@ class NormLinear(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, *norm, weight = ctx.saved_tensors
+        dtype, x = x.dtype, x.to(norm[0].dtype)
         y, mean, rstd = aten.native_layer_norm(x, x.shape[-1:], *norm, ctx.eps)
         grad_weight, grad_bias = linear_gradients(grad, y.to(grad.dtype))
         grad_x, *grad_norm = aten.native_layer_norm_backward(
@@ -102,7 +104,7 @@ class NormLinear(Function):
             *norm,
             [True] * 3,
         )
-        return grad_x, *grad_norm, None, grad_weight, grad_bias
+        return grad_x.to(dtype), *grad_norm, None, grad_weight, grad_bias
 
 
 class GeluDepthwise(Function):
@@ -176,9 +178,9 @@ class GatedResidual(Function):
         y, passes, mean, reduced, gate, *weights = ctx.saved_tensors
         reduce_weight, expand_weight, weight, bias, gamma = weights
         active = F.gelu(y)
-        grad_branch = (grad * passes).to(y.dtype)
-        scaled = gamma.to(y.dtype)[:, None] * weight
-        grad_gated = linear(grad_branch, scaled.T)
+        grad_branch = grad * passes
+        # Not the weight times gamma, which at 1e-6 is nothing in float16.
+        grad_gated = linear((grad_branch * gamma).to(y.dtype), weight.T)
         grad_mean, *of_gate = squeeze_excite_gradients(
             (grad_gated * active).sum((1, 2)),
             *(mean, reduced, gate, reduce_weight, expand_weight),
@@ -235,17 +237,22 @@ def squeeze_excite_gradients(
 def scaled_linear_gradients(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, gamma: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of weight, bias and gamma of gamma * linear(x).
+    """Gradients of weight, bias and gamma, given that of gamma * linear(x).
 
     The answer of the layer is not needed for that of gamma: sum(grad * (weight @ x +
     bias)) is sum(weight * (grad @ x)) + sum(bias * grad).
     """
-    unscaled_weight, unscaled_bias = linear_gradients(grad, x)
-    scale = gamma.to(grad.dtype)
+    size: Any = 1.0
+    if x.dtype == torch.float16:  # before gamma, sums over all pixels leave its range
+        size = grad.abs().amax().float() * (grad.numel() / len(gamma)) ** 0.5
+        size = size.clamp(min=torch.finfo(torch.float32).tiny)
+        grad = grad / size
+    of_linear = linear_gradients(grad.to(x.dtype), x)
+    unscaled_weight, unscaled_bias = (size * g.to(gamma.dtype) for g in of_linear)
     grad_gamma = (weight * unscaled_weight).sum(1) + bias * unscaled_bias
     return (
-        scale[:, None] * unscaled_weight,
-        scale * unscaled_bias,
+        (gamma[:, None] * unscaled_weight).to(weight.dtype),
+        (gamma * unscaled_bias).to(bias.dtype),
         grad_gamma.to(gamma.dtype),
     )
 

@@ -18,11 +18,12 @@ def can_run(x: Tensor, weight: Tensor) -> bool:
     """Whether both are on a CPU in float32 or, where it has it, bfloat16.
 
     Not where gradients are asked for, nor where autocast is to choose the dtype, nor
-    while compiling, which takes these operators with constant weights only.
+    in tracing and compiling, which takes these operators with constant weights only.
     """
     return (
         AVAILABLE
         and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
         and x.device.type == 'cpu'
         and x.dtype == weight.dtype
         and (

@@ -124,7 +124,7 @@ class PatchConvNet(BaseModule):
             see `mmpatchconvnet/kernels`, which keeps three maps as well; on a CPU or
             without Triton nothing changes. Only with LayerNorm.
         channels_last: Lay the stem's map out in channels-last memory, so that no norm
-            copies its map; blocks and pyramid then stay in it.
+            copies its map; what is returned is laid out as the image is.
         norm_cfg: Norm of the blocks; None is the LayerNorm of all released models. A
             BatchNorm counts each batch twice under `with_cp`.
         init_cfg: Initialization of mmengine, such as
@@ -219,6 +219,7 @@ class PatchConvNet(BaseModule):
         stem_maps = self.stem(x)
         outputs = [stem_maps[i] for i in self.stem_indices]
         x = stem_maps[-1]
+        contiguous = x.is_contiguous()
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         depth = len(self.blocks)
@@ -230,6 +231,8 @@ class PatchConvNet(BaseModule):
             else:
                 x, taps = self._run_blocks(x, range(depth))
             outputs += taps
+        if contiguous:  # as the image: compiled ops of mmcv take it for granted
+            outputs = [x.contiguous() for x in outputs]
         return tuple(outputs)
 
     def _run_blocks(self, x: Tensor, group: range) -> tuple[Tensor, list[Tensor]]:
