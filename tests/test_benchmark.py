@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from mmpatchconvnet import PatchConvNet
 from mmpatchconvnet.benchmark.measure import draw
+from mmpatchconvnet.benchmark.memory import kept_for_backward, peak_memory
 from mmpatchconvnet.benchmark.passes import Setting, count, make_pass
 from mmpatchconvnet.benchmark.reference import ReferenceColumn
 from mmpatchconvnet.benchmark.subjects import (
@@ -23,7 +24,7 @@ from mmpatchconvnet.benchmark.subjects import (
     make_model,
     split,
 )
-from mmpatchconvnet.benchmark.timing import kept_for_backward, quartiles, take_turns
+from mmpatchconvnet.benchmark.timing import quartiles, take_turns
 from mmpatchconvnet.row_files import read_rows, select
 from mmpatchconvnet.tables import fill_tables
 
@@ -65,6 +66,29 @@ def test_bytes_kept_for_the_backward_pass():
     assert kept_for_backward(lambda: (x * weight).sum().backward(), weights) == 40
     # The exponential keeps its result, and the product both of its factors: x and it.
     assert kept_for_backward(lambda: (weight.exp() * x).sum().backward(), weights) == 80
+
+
+def test_peak_memory_is_of_what_lives_at_the_same_time():
+    weight = torch.ones(1000, requires_grad=True)
+    x = torch.ones(1000)
+
+    def one_by_one() -> None:
+        y = x + 1
+        for _ in range(5):
+            y = y + 1  # the one before and the one after
+
+    def in_place() -> None:
+        (x + 1).add_(1).view(10, 100).mul_(2)
+
+    def remembered() -> None:
+        y = (weight * x).exp().exp()  # two results are kept, and the product is not
+        y.sum().backward()
+
+    with torch.no_grad():
+        assert peak_memory(one_by_one, 'cpu') == 2 * 4000
+        assert peak_memory(in_place, 'cpu') == 4000
+        assert peak_memory(lambda: [x + i for i in range(7)], 'cpu') == 7 * 4000
+    assert 3 * 4000 <= peak_memory(remembered, 'cpu') <= 4 * 4000 + 16
 
 
 @pytest.mark.parametrize(

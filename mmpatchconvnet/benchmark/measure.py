@@ -11,11 +11,10 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from mmpatchconvnet.benchmark.memory import kept_for_backward, peak_memory
 from mmpatchconvnet.benchmark.passes import Setting, count, make_pass
 from mmpatchconvnet.benchmark.subjects import make_model, split
 from mmpatchconvnet.benchmark.timing import (
-    kept_for_backward,
-    peak_memory,
     quartiles,
     take_turns,
     time_once,

@@ -51,34 +51,3 @@ def quartiles(seconds: list[float]) -> tuple[float, float, float]:
         return seconds[0], seconds[0], seconds[0]
     first, median, third = quantiles(seconds, n=4, method='inclusive')
     return first, median, third
-
-
-def peak_memory(run: Callable[[], None], device: str) -> int | None:
-    """Bytes of GPU memory held at most, weights included; None on a CPU."""
-    if device != 'cuda':
-        return None
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    run()
-    torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated()
-
-
-def kept_for_backward(run: Callable[[], None], weights: set[int]) -> int:
-    """Bytes that autograd keeps between forward and backward, weights left out.
-
-    Args:
-        run: A step of training.
-        weights: Addresses of the parameters' storages.
-    """
-    kept: dict[int, int] = {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        run()
-    return sum(kept.values())

@@ -19,7 +19,7 @@ Row = Mapping[str, str]
 COSTS = {
     'ms': 'milliseconds',
     'kept MB': 'MB kept for the backward pass',
-    'peak MB': 'MB of GPU memory at most',
+    'peak MB': 'MB held at most',
 }
 
 
