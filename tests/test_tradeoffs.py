@@ -17,13 +17,13 @@ from mmpatchconvnet.visualization.tradeoffs import (
 ROOT = Path(__file__).parent.parent
 SETTING = {
     'task': 'classifier', 'part': 'backbone', 'pass': 'training', 'batch': '2',
-    'device': 'CPU', 'threads': '1', 'torch': '2.14.1', 'peak MB': '',
+    'device': 'CPU', 'threads': '1', 'torch': '2.14.1',
 }  # fmt: skip
 
 
-def row(model: str, size: int = 224, kept: str = '20.0') -> dict[str, str]:
+def row(model: str, size: int = 224, peak: str = '20.0') -> dict[str, str]:
     shape = {'height': str(size), 'width': str(size)}
-    return {'model': model, 'ms': '12.5', 'kept MB': kept, **shape, **SETTING}
+    return {'model': model, 'ms': '12.5', 'peak MB': peak, **shape, **SETTING}
 
 
 def width(path: Path) -> int:
@@ -33,7 +33,7 @@ def width(path: Path) -> int:
 def test_a_panel_for_each_cost_that_was_measured(tmp_path):
     accuracy = {'s60': 82.1}
     plot_accuracy([row('s60'), row('s60+lean')], accuracy, tmp_path / 'two.png')
-    plot_accuracy([row('s60', kept='')], accuracy, tmp_path / 'one.png')
+    plot_accuracy([row('s60', peak='')], accuracy, tmp_path / 'one.png')
     assert width(tmp_path / 'two.png') == 2 * width(tmp_path / 'one.png')
 
 
@@ -67,5 +67,7 @@ def test_the_tool_draws_the_rows_that_are_asked_for(tmp_path):
     assert 'error: all rows are of images of one size' in one_size.stderr
     nothing = draw('accuracy', 'rows.csv', 'b.png', '--where', 'height=1')
     assert 'error: there is no row with height=1' in nothing.stderr
+    one_model = draw('resolution', 'rows.csv', 'b.png', '--models', 's60', 'b60')
+    assert 'error: there is no row with model=b60' in one_model.stderr
     wrong = draw('accuracy', 'rows.csv', 'b.png', '--where', 'colour=1')
     assert "error: there is no column 'colour'" in wrong.stderr

@@ -16,11 +16,7 @@ from mmpatchconvnet.visualization.canvas import GREY, INK, render, save_image
 
 Row = Mapping[str, str]
 # What costs are called in the rows, and on an axis.
-COSTS = {
-    'ms': 'milliseconds',
-    'kept MB': 'MB kept for the backward pass',
-    'peak MB': 'MB held at most',
-}
+COSTS = {'ms': 'milliseconds', 'peak MB': 'MB held at most, without weights'}
 
 
 def plot_accuracy(
