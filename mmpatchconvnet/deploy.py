@@ -18,6 +18,8 @@ from mmpatchconvnet.compat import ops_are_compiled
 from mmpatchconvnet.models import DeconvPyramid, PatchConvNet
 from mmpatchconvnet.models.pyramids import Pyramid
 
+DTYPES = (None, torch.float32, torch.bfloat16, torch.float16)
+
 
 def switch_to_deploy(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     """Fold a classifier, detector, segmentor or column for inference, in place.
@@ -29,12 +31,20 @@ def switch_to_deploy(model: nn.Module, dtype: torch.dtype | None = None) -> nn.M
         model: Any model with our column in it, in eval or training mode.
         dtype: `torch.bfloat16` or `torch.float16` turns column and pyramid to it and
             lets necks and heads multiply in it; RoIAlign, boxes and NMS, which would
-            be off by pixels, stay in float32.
+            be off by pixels, stay in float32. A lone column answers in `dtype`.
 
     Returns:
         The same model, in eval mode. `for block in model.backbone.blocks:
         block.compile(dynamic=True)` compiles its column once, for all blocks and sizes.
+
+    Raises:
+        ValueError: Another dtype, or a norm that cannot be folded.
     """
+    if dtype not in DTYPES:
+        raise ValueError(
+            f'dtype={dtype!r} is no dtype to run in: give torch.float32, '
+            'torch.bfloat16 or torch.float16.'
+        )
     model.eval().requires_grad_(False)
     for module in list(model.modules()):
         if isinstance(module, PatchConvNet):

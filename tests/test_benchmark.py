@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from rich.console import Console
 
 from mmpatchconvnet import PatchConvNet
-from mmpatchconvnet.benchmark.measure import draw
+from mmpatchconvnet.benchmark.measure import draw, measure
 from mmpatchconvnet.benchmark.memory import kept_for_backward, peak_memory
 from mmpatchconvnet.benchmark.passes import Setting, count, make_pass
 from mmpatchconvnet.benchmark.reference import ReferenceColumn
@@ -149,6 +150,12 @@ def test_every_mode_of_every_task_runs(task, part, training, monkeypatch):
         make_pass(model, cfg.default_scope, modes, setting)()
         gradients = [p.grad for p in model.parameters() if p.requires_grad]
         assert training == any(g is not None for g in gradients), modes
+
+
+def test_kernels_that_would_not_run_are_not_measured():
+    setting = Setting('classifier', 'backbone', False, 1, (64, 64), 'cpu')
+    with pytest.raises(ValueError, match=r's60\+fused: fused is for a GPU'):
+        measure(['s60+fused'], setting, rounds=1, warmup=1, console=Console())
 
 
 def test_a_part_costs_what_it_runs():

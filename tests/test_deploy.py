@@ -132,6 +132,13 @@ def test_one_compiled_code_serves_all_blocks_and_sizes():
     assert counters['stats']['unique_graphs'] == 1
 
 
+def test_a_wrong_dtype_changes_nothing():
+    column = PatchConvNet(ARCH)
+    with pytest.raises(ValueError, match="dtype='bfloat16' is no dtype to run in"):
+        switch_to_deploy(column, 'bfloat16')
+    assert column.training
+
+
 def test_a_norm_that_cannot_be_folded_is_named():
     column = PatchConvNet(ARCH, norm_cfg=dict(type='GN', num_groups=4))
     with pytest.raises(ValueError, match=r'GroupNorm cannot be folded .* LayerNorm or'):

@@ -46,6 +46,8 @@ def test_lines_of_one_model_differ():
 def test_what_cannot_be_drawn_is_named(tmp_path):
     with pytest.raises(ValueError, match=r'none of mine\.py has a published accuracy'):
         plot_accuracy([row('mine.py')], {'s60': 82.1}, tmp_path / 'a.png')
+    with pytest.raises(ValueError, match='the rows differ in height, width: choose'):
+        plot_accuracy([row('s60'), row('s60', 448)], {'s60': 8.0}, tmp_path / 'a.png')
     with pytest.raises(ValueError, match='images of one size: measure several'):
         plot_resolution([row('s60'), row('swin-t')], tmp_path / 'a.png')
 

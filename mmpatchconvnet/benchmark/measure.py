@@ -44,6 +44,11 @@ def measure(
         ValueError: A model or mode that cannot be had.
     """
     asked = {spec: split(spec, setting.task, setting.training) for spec in specs}
+    if setting.device == 'cuda' and not torch.cuda.is_available():
+        raise ValueError('PyTorch sees no GPU: measure on the cpu.')
+    for spec, (_, modes) in asked.items():
+        if 'fused' in modes and setting.device == 'cpu':
+            raise ValueError(f'{spec}: fused is for a GPU; a CPU has no such kernels.')
     passes, rows = {}, []
     bar = Progress(
         TextColumn('{task.description:28}'),
@@ -149,5 +154,10 @@ def draw(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     titles = ['model', 'parameters, M', 'multiply-adds, G', 'ms, median (quartiles)']
-    titles += ['images/s', 'speed-up', 'kept for backward, MB', 'peak, MB']
+    titles += [
+        'images/s',
+        'speed-up',
+        'kept for backward, MB',
+        'peak without weights, MB',
+    ]
     return markdown(titles, lines)

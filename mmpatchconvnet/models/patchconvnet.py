@@ -116,8 +116,8 @@ class PatchConvNet(BaseModule):
         frozen_stages: -1 trains everything, 0 freezes the stem, k the stem and the
             first k blocks. Frozen parts stay in eval mode.
         drop_path_rate: Stochastic depth, in [0, 1), the same for every block.
-        with_cp: Recompute blocks in the backward pass to save memory: True one by
-            one, k groups of k blocks, of which only the first input is kept.
+        with_cp: Recompute blocks in the backward pass to save memory: True does so one
+            by one, a number k in groups of k blocks, which keep their first input.
         lean_backward: Keep three maps of each block for the backward pass instead of
             eight, see `lean_block.py`; equal up to rounding. Only with LayerNorm.
         fused_kernels: On a GPU, run the second half of each block in Triton kernels,

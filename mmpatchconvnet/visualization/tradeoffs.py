@@ -32,13 +32,19 @@ def plot_accuracy(
         out_path: The picture to write.
 
     Raises:
-        ValueError: No model has a published accuracy.
+        ValueError: No model has a published accuracy, or rows are of several runs.
     """
     known = [row for row in rows if base_of(row) in accuracy]
     if not known:
         raise ValueError(
             f'none of {", ".join(row["model"] for row in rows)} has a published '
             f'accuracy: measure some of {", ".join(accuracy)}.'
+        )
+    settings = ('task', 'part', 'pass', 'batch', 'height', 'width')
+    differ = [name for name in settings if len({row[name] for row in known}) > 1]
+    if differ:
+        raise ValueError(
+            f'the rows differ in {", ".join(differ)}: choose those of one run.'
         )
     costs = {cost: name for cost, name in COSTS.items() if any(r[cost] for r in known)}
     figure = Figure(figsize=(6 * len(costs), 4), dpi=130, layout='constrained')
