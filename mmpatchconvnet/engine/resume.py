@@ -13,8 +13,8 @@ def choose_checkpoint(cfg: Config) -> list[str]:
     """Find what a config with `resume='auto'` goes on from, and set `load_from` to it.
 
     mmengine's `resume=True` without `load_from` means the same. With no checkpoint at
-    all the run starts as the config says. Where the config has no seed, that of the
-    stopped run is taken over: the order of the data depends on it.
+    all the run starts as the config says. The seed is that of the stopped run, whatever
+    the config says: mmengine takes it over only after it has ordered the data.
 
     Returns:
         What the user should know, for a log that does not exist yet.
@@ -29,10 +29,10 @@ def choose_checkpoint(cfg: Config) -> list[str]:
         newest, notes = newest_checkpoint(cfg)
         cfg.resume = newest is not None
         cfg.load_from = newest or cfg.get('load_from')
-    randomness = cfg.get('randomness') or {}
-    if cfg.resume and randomness.get('seed') is None and Path(cfg.load_from).is_file():
+    if cfg.resume and Path(cfg.load_from).is_file():
         seed = load_file(cfg.load_from).get('meta', {}).get('seed')
-        cfg.randomness = dict(randomness, seed=seed)
+        if seed is not None:
+            cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
     return notes
 
 
