@@ -151,3 +151,13 @@ def test_epochs_and_numbers_of_workers_do_not_repeat_or_change_noise(tmp_path):
     ]
     assert losses[0] == losses[1]
     assert len(set(losses[0])) == 20
+
+
+def test_ranks_draw_different_numbers_and_the_same_again():
+    def draws(rank: int) -> tuple[float, float, float]:
+        runner = SimpleNamespace(seed=3, rank=rank, iter=5)
+        IterationSeedHook().after_train_iter(runner, 0)
+        return random.random(), np.random.rand(), torch.rand(()).item()
+
+    assert all(a != b for a, b in zip(draws(0), draws(1), strict=True))
+    assert draws(1) == draws(1)

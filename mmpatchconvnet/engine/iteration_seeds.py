@@ -20,11 +20,11 @@ TRAINING, LOADING = 1, 2
 class IterationSeedHook(Hook):
     """Seeds python, numpy and torch anew for each training step and each loaded batch.
 
-    The seed is made of the run's seed and the number of the step, in the data workers
-    of that, the rank and the number of the batch. So a resumed run draws what it would
-    have drawn without the stop, on every rank, and no checkpoint has to carry the
-    states of generators. Validation does not change what training draws, and workers
-    that are started anew for each epoch do not repeat the augmentations of the first.
+    The seed is made of the run's seed, the rank and the number of the step, in the data
+    workers of the batch. So a resumed run draws what it would have drawn without the
+    stop, no two ranks draw the same, and no checkpoint has to carry the states of
+    generators. Validation does not change what training draws, and workers that are
+    started anew for each epoch do not repeat the augmentations of the first.
 
     The order of the data is mmengine's: its loops skip on resume what was already seen.
     Not the same as without the stop are
@@ -45,7 +45,7 @@ class IterationSeedHook(Hook):
         # Each pass over the data draws one number, a resumed run has one pass more.
         loader.generator = torch.Generator().manual_seed(runner.seed)
         self.workers = SeededWorkers(loader, runner) if loader.num_workers else None
-        seed_generators(TRAINING, runner.seed, runner.iter)
+        self.seed_step(runner, runner.iter)
 
     def before_train_epoch(self, runner: Runner) -> None:
         if self.workers:
@@ -58,12 +58,15 @@ class IterationSeedHook(Hook):
         data_batch: Any = None,
         outputs: dict | None = None,
     ) -> None:
-        seed_generators(TRAINING, runner.seed, runner.iter + 1)
+        self.seed_step(runner, runner.iter + 1)
 
     def after_val_epoch(
         self, runner: Runner, metrics: dict[str, float] | None = None
     ) -> None:
-        seed_generators(TRAINING, runner.seed, runner.iter)
+        self.seed_step(runner, runner.iter)
+
+    def seed_step(self, runner: Runner, step: int) -> None:
+        seed_generators(TRAINING, runner.seed, step, runner.rank)
 
 
 class SeededWorkers:
