@@ -1,5 +1,8 @@
 """The official key map and strict loading."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.registry import init_default_scope
@@ -105,12 +108,35 @@ class Foreign:
     """More than a tensor: unpickling it would run code of its own."""
 
 
-def test_a_checkpoint_with_code_in_it_is_refused(classifier, tmp_path):
-    path = str(tmp_path / 'weights.pth')
+@pytest.fixture
+def web(monkeypatch, tmp_path) -> Path:
+    """A folder that https://example.org shows, with a cache that is empty."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
+    folder = tmp_path / 'web'
+    folder.mkdir()
+
+    def fake(url: str, place: str) -> None:
+        shutil.copy(url.replace('https://example.org', str(folder)), place)
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', fake)
+    return folder
+
+
+def test_a_checkpoint_with_code_in_it_is_refused(classifier, web):
+    path = str(web / 'weights.pth')
     torch.save({'state_dict': {}, 'extra': Foreign()}, path)
-    for name in (path, f'deit://{path}'):
+    for name in (path, f'deit://{path}', 'https://example.org/weights.pth'):
         with pytest.raises(CheckpointError, match='holds more than tensors'):
             load_weights(classifier, name)
+
+
+def test_a_url_is_downloaded_once(official, classifier, web):
+    torch.save(convert_deit_checkpoint(official), web / 'weights.pth')
+    for _ in range(2):
+        load_weights(classifier, 'https://example.org/weights.pth')
+        (web / 'weights.pth').unlink(missing_ok=True)
+    with pytest.raises(CheckpointError, match=r'other\.pth cannot be downloaded'):
+        load_weights(classifier, 'https://example.org/other.pth')
 
 
 @pytest.mark.parametrize('content', [b'', b'# no checkpoint', b'PK\x03\x04 torn'])

@@ -48,10 +48,12 @@ def ours(kind: str) -> dict[str, torch.Tensor]:
     return {key: torch.rand_like(value) for key, value in model.state_dict().items()}
 
 
-def dense() -> dict:
+def dense(norm_cfg: dict | None = None) -> dict:
     """What mmengine saves of a detector that taps block 1 of more."""
     model = nn.Module()
-    model.backbone = PatchConvNet(dict(embed_dims=32, depth=4), out_indices=(0, 1))
+    model.backbone = PatchConvNet(
+        dict(embed_dims=32, depth=4), out_indices=(0, 1), norm_cfg=norm_cfg
+    )
     model.neck = nn.Sequential(nn.Conv2d(32, 32, 1))
     model.rpn_head = nn.Conv2d(32, 3, 1)
     weights = model.state_dict()
@@ -93,20 +95,25 @@ def test_only_a_whole_classifier_has_official_names():
     given['head.bias'] = torch.zeros(9)
     with pytest.raises(CheckpointError, match=r'head.bias has 9 rows for 10 classes'):
         convert_to_deit(given)
+    with pytest.raises(CheckpointError, match=r'have BatchNorm, .* norm_cfg=None'):
+        convert_to_deit(dense(norm_cfg=dict(type='BN')))
 
 
-@pytest.mark.parametrize('kind', ['classifier', 'detector', 'bare detector'])
-def test_a_backbone_loads_strictly(kind, tmp_path):
-    given = ours('single') if kind == 'classifier' else dense()
-    if kind == 'bare detector':
-        given = given['state_dict']
+@pytest.mark.parametrize(
+    ('given', 'norm_cfg'),
+    [
+        pytest.param(ours('single'), None, id='classifier'),
+        pytest.param(dense(), None, id='detector'),
+        pytest.param(dense()['state_dict'], None, id='bare detector'),
+        pytest.param(dense(dict(type='BN')), dict(type='BN'), id='batch norm'),
+    ],
+)
+def test_a_backbone_loads_strictly(given, norm_cfg, tmp_path):
     weights = backbone_weights(given)
-    PatchConvNet(ARCH).load_state_dict(weights, strict=True)
-
     path = str(tmp_path / 'backbone.pth')
     torch.save(weights, path)
     init_cfg = dict(type='Pretrained', checkpoint=path)
-    column = PatchConvNet(ARCH, init_cfg=init_cfg)
+    column = PatchConvNet(ARCH, norm_cfg=norm_cfg, init_cfg=init_cfg)
     column.init_weights()
     assert same(column.state_dict(), weights)
 
@@ -132,6 +139,10 @@ def test_the_report_counts_what_was_written_and_left_out(tmp_path):
     _, _, _, head = convert_file('to-official', str(target), tmp_path / 'back.pth')
     assert head == KeyGroup('head', 20, 330, 'head.*', 'head.*')
 
+    torch.save(dense(dict(type='BN')), source)
+    groups = convert_file('backbone', str(source), target, overwrite=True)
+    assert groups[1].tensors == 2 * 16 and 'backbone' not in [g.part for g in groups]
+
     torch.save(dense(), source)
     groups = convert_file('backbone', str(source), target, overwrite=True)
     assert groups[0] == KeyGroup(
@@ -143,9 +154,9 @@ def test_the_report_counts_what_was_written_and_left_out(tmp_path):
     ]
 
 
-def test_an_address_is_refused(tmp_path):
+def test_what_mmengine_would_unpickle_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match='is no file: download it'):
-        convert_file('backbone', 'https://example.org/in.pth', tmp_path / 'out.pth')
+        convert_file('backbone', 's3://example/in.pth', tmp_path / 'out.pth')
 
 
 def run_tool(*arguments: str | Path) -> subprocess.CompletedProcess:

@@ -19,7 +19,7 @@ from mmpatchconvnet.engine.config_checks import (
     check_config,
     check_features,
 )
-from mmpatchconvnet.engine.launch import load_config, use_amp
+from mmpatchconvnet.engine.launch import build_runner, load_config, use_amp
 from mmpatchconvnet.registry import MODELS
 
 ROOT = Path(__file__).parent.parent
@@ -221,6 +221,21 @@ OPTIONS = (
     'default_hooks.checkpoint.interval=2',
     'train_dataloader.batch_size=2',
 )
+
+
+def test_a_url_to_start_from_is_not_left_to_mmengine(scenes, tmp_path, monkeypatch):
+    file = tmp_path / 'weights.pth'
+    torch.save({'state_dict': {'head.fc.bias': torch.zeros(len(CLASSES))}}, file)
+    monkeypatch.setattr('mmpatchconvnet.engine.launch.fetch', lambda url: file)
+    cfg = load_config(
+        str(DEMO / 'classifier_patchconvnet-tiny_scenes.py'),
+        work_dir=str(tmp_path),
+        data_root=str(scenes / 'classes'),
+        options={'load_from': 'https://example.org/weights.pth'},
+    )
+    runner = build_runner(cfg, training=True)
+    runner.load_or_resume()
+    assert runner.model.head.fc.bias.abs().sum() == 0
 
 
 @pytest.mark.slow

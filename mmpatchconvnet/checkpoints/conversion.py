@@ -32,6 +32,11 @@ BLOCK = {
     'blocks.{i}.attn.qkv_pos.4.conv_expand.*': 'backbone.blocks.{i}.gate.expand.*',
     'blocks.{i}.attn.qkv_pos.5.*': 'backbone.blocks.{i}.pointwise_out.*',
 }
+# What a block has besides with `norm_cfg=dict(type='BN')`: no official one has it.
+BATCH_NORM = {
+    f'blocks.{{i}}.norm1.{name}': f'backbone.blocks.{{i}}.norm.{name}'
+    for name in ('running_mean', 'running_var', 'num_batches_tracked')
+}
 POOLING = {
     'cls_token': 'neck.cls_token',
     'blocks_token_only.0.gamma_1': 'neck.gamma_1',
@@ -99,10 +104,16 @@ def tables_for_official(weights: Mapping[str, Tensor]) -> dict[str, dict[str, st
 
 def tables_for_ours(weights: Mapping[str, Tensor]) -> dict[str, dict[str, str]]:
     """The tables of what looks like a checkpoint of ours, with at least one block."""
-    return rename_tables(
-        depth=count_numbers(r'backbone\.blocks\.(\d+)\.', weights) or 1,
-        num_heads=len(weights.get('head.weight', ())),
-    )
+    depth = count_numbers(r'backbone\.blocks\.(\d+)\.', weights) or 1
+    tables = rename_tables(depth, num_heads=len(weights.get('head.weight', ())))
+    if has_batch_norm(weights):
+        tables['blocks'].update(numbered(BATCH_NORM, depth))
+    return tables
+
+
+def has_batch_norm(weights: Mapping[str, Tensor]) -> bool:
+    """Whether a column of ours has BatchNorm in its blocks."""
+    return 'backbone.blocks.0.norm.running_mean' in weights
 
 
 def count_numbers(pattern: str, keys: Iterable[str]) -> int:
@@ -159,9 +170,14 @@ def convert_to_deit(state_dict: Mapping) -> dict[str, Tensor]:
 
     Raises:
         CheckpointError: A key is unknown or one is missing, as in a detector, which
-            has no pooling; nothing is converted.
+            has no pooling, or its blocks have BatchNorm; nothing is converted.
     """
     weights = tensors_of(state_dict)
+    if has_batch_norm(weights):
+        raise CheckpointError(
+            'the blocks of this classifier have BatchNorm, those of the official code '
+            'LayerNorm: give one that was trained with norm_cfg=None.'
+        )
     names_of = inverted(merged(tables_for_ours(weights)))
     check_keys(
         weights.keys(),

@@ -19,7 +19,7 @@ from mmpatchconvnet.checkpoints.conversion import (
     count_numbers,
     tables_for_ours,
 )
-from mmpatchconvnet.checkpoints.loading import read_weights
+from mmpatchconvnet.checkpoints.loading import WEB, read_weights
 
 MODES = {
     'to-ours': 'an official file, or deit://NAME -> an mmpretrain classifier',
@@ -51,7 +51,8 @@ def convert_file(
 
     Args:
         mode: One of `MODES`.
-        source: A file, or `deit://` with the name or the file of an official one.
+        source: A file, a URL, or `deit://` with the name or the file of an official
+            one.
         target: The file to write, whole or not at all.
         overwrite: Replace the target if it exists.
 
@@ -65,8 +66,8 @@ def convert_file(
         raise CheckpointError(f'mode={mode!r}: give one of {", ".join(MODES)}.')
     if Path(target).exists() and not overwrite:
         raise CheckpointError(f'{target} exists: give another name, or --overwrite.')
-    if '://' in source and not source.startswith('deit://'):
-        # mmengine reads what is behind other addresses, and not by weights_only=True.
+    if '://' in source and not source.startswith(('deit://', *WEB)):
+        # mmengine reads what is behind other schemes, and not by weights_only=True.
         raise CheckpointError(f'{source} is no file: download it, or give deit://NAME.')
     given = read_weights(source)
     if mode == 'backbone':

@@ -1,12 +1,9 @@
-"""Reading checkpoints without running code in them, and loading them strictly."""
+"""Loading checkpoints strictly."""
 
 import re
 from pathlib import Path
-from pickle import UnpicklingError
 
-import torch
 from mmengine.runner import CheckpointLoader
-from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import Tensor, nn
 
 from mmpatchconvnet.checkpoints.conversion import (
@@ -14,40 +11,29 @@ from mmpatchconvnet.checkpoints.conversion import (
     check_keys,
     tensors_of,
 )
+from mmpatchconvnet.checkpoints.files import fetch, load_file
+
+WEB = ('http://', 'https://')
 
 
 def read_weights(path: str) -> dict[str, Tensor]:
     """The tensors of a checkpoint: a file, a URL, or `deit://NAME`.
 
-    Files are read with `weights_only=True`: no code in them is run.
+    Files and downloads are read with `weights_only=True`: no code in them is run. What
+    is behind other schemes, such as `s3://`, mmengine reads in its own way.
 
     Raises:
         CheckpointError: There is no such file, more than data in it, or no tensors.
     """
-    if '://' in path:
+    if path.startswith(WEB):
+        checkpoint = load_file(fetch(path))
+    elif '://' in path:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     elif not Path(path).is_file():
         raise CheckpointError(f'{path} is no file: give a checkpoint.')
     else:
         checkpoint = load_file(path)
     return tensors_of(checkpoint)
-
-
-def load_file(
-    path: str | Path, map_location: str | torch.device | None = 'cpu'
-) -> dict:
-    """Read a file that holds tensors, and besides at most what mmengine logs."""
-    # The classes of mmengine's log buffers; older versions do not list them.
-    allowed: list = getattr(mmengine_checkpoint, 'get_torch_safe_globals', list)()
-    torch.serialization.add_safe_globals(allowed)
-    try:
-        return torch.load(path, map_location=map_location, weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).split('\n')[0]
-        raise CheckpointError(
-            f'{path} is torn or holds more than tensors ({reason}): give a checkpoint '
-            'that is whole and saved as a state_dict.'
-        ) from None
 
 
 def load_weights(

@@ -5,13 +5,9 @@ https://github.com/facebookresearch/deit/blob/main/README_patchconvnet.md
 """
 
 import hashlib
-import os
-import tempfile
-from http.client import HTTPException
 from pathlib import Path
 
 import torch
-from mmengine.dist import barrier, is_distributed
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 
@@ -20,7 +16,11 @@ from mmpatchconvnet.checkpoints.conversion import (
     CheckpointError,
     convert_deit_checkpoint,
 )
-from mmpatchconvnet.checkpoints.loading import load_file
+from mmpatchconvnet.checkpoints.files import (
+    fetch,
+    is_first_of_machine,
+    load_file,
+)
 
 OFFICIAL_URL = 'https://dl.fbaipublicfiles.com/deit'
 OFFICIAL_FILES = (
@@ -73,48 +73,13 @@ def load_deit_checkpoint(
             f'{filename} is no official checkpoint: give deit:// with a file or one of '
             f'{", ".join(OFFICIAL_FILES)}.'
         )
-    place = Path(torch.hub.get_dir(), 'checkpoints', f'{name}.pth')
-    fetch(f'{OFFICIAL_URL}/{name}.pth', place)
+    place = fetch(f'{OFFICIAL_URL}/{name}.pth')
     check_hash(place)
     weights = convert_deit_checkpoint(load_file(place, map_location))
     # Only now, as a record of a torn file would speak against the whole one.
     if is_first_of_machine() and not record_of(place).exists():
         record_hash(place)
     return dict(state_dict=weights)
-
-
-def is_first_of_machine() -> bool:
-    # Not mmengine's get_local_rank: it asks for a process group that no launcher makes.
-    return not is_distributed() or int(os.environ.get('LOCAL_RANK', 0)) == 0
-
-
-def fetch(url: str, place: Path) -> None:
-    """Download a file that is not there yet, while other processes wait."""
-    try:
-        if is_first_of_machine() and not place.is_file():
-            download(url, place)
-    finally:
-        barrier()  # even after an error, or the others would wait forever
-    if not place.is_file():
-        raise CheckpointError(
-            f'{place} is missing: the first process of this machine could not download '
-            f'{url}; put it there.'
-        )
-
-
-def download(url: str, place: Path) -> None:
-    """Fetch a checkpoint, whole or not at all."""
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix='.', dir=place.parent) as folder:
-            partial = Path(folder, place.name)
-            torch.hub.download_url_to_file(url, str(partial))
-            load_file(partial)  # a broken connection leaves a torn file and no error
-            os.replace(partial, place)
-    except (OSError, HTTPException, CheckpointError) as error:
-        raise CheckpointError(
-            f'{url} cannot be downloaded ({error}): put it at {place}.'
-        ) from None
 
 
 def record_of(place: Path) -> Path:
