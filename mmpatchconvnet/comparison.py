@@ -17,6 +17,8 @@ from mmengine.config import Config
 from rich.console import Console
 
 from mmpatchconvnet.complexity import build_on_meta, count_macs, count_parameters
+from mmpatchconvnet.doctor import HOSTS
+from mmpatchconvnet.engine.provenance import short_commit
 from mmpatchconvnet.row_files import append_row, read_rows
 from mmpatchconvnet.tables import markdown
 from mmpatchconvnet.training_runs import logged, newest_log, run_training
@@ -28,6 +30,9 @@ SCORES = {
     'coco/segm_mAP': ('mask AP', 100),
     'coco/segm_mAP_50': ('mask AP50', 100),
 }
+
+# Whose versions belong to a row. A config's settings are theirs as well as ours.
+SOFTWARE = ('torch', 'mmengine', 'mmcv', *HOSTS, 'mmpatchconvnet')
 
 
 def compare(
@@ -88,11 +93,12 @@ def compare(
 def settings_of(config: Path) -> dict[str, str]:
     """What of a config belongs to a row; found before time is spent on training."""
     cfg = Config.fromfile(config)
+    recipe = recipe_of(cfg)  # first, as hosts change a config when they build it
     model: Any = build_on_meta(cfg)
     crop = cfg.get('crop_size') or (cfg.get('size'),) * 2
     steps = cfg.train_cfg.get('max_iters') or f'{cfg.train_cfg.max_epochs} epochs'
     return {
-        'recipe': hashlib.sha256(cfg.pretty_text.encode()).hexdigest()[:10],
+        'recipe': recipe,
         'steps': str(steps),
         'batch': str(cfg.train_dataloader.batch_size),
         'learning rate': str(cfg.optim_wrapper.optimizer.lr),
@@ -100,6 +106,12 @@ def settings_of(config: Path) -> dict[str, str]:
         'parameters': str(count_parameters(model)),
         'multiply-adds': str(count_macs(model, *crop)) if all(crop) else '',
     }
+
+
+def recipe_of(cfg: Config) -> str:
+    """A hash of all settings, ours and the hosts'."""
+    text = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def scores_of(work_dir: Path) -> dict[str, str]:
@@ -114,14 +126,13 @@ def scores_of(work_dir: Path) -> dict[str, str]:
 def circumstances_of(work_dir: Path) -> dict[str, str]:
     """Speed, machine and software of a run."""
     environment = json.loads((newest_log(work_dir) / 'environment.json').read_text())
-    packages, git = environment['packages'], environment['git'] or {}
+    packages = environment['packages']
     return {
         's per step': f'{median(logged(work_dir, "time")):.3f}',
         'threads': str(environment['threads']),
         'device': (environment['gpus'] or [environment['cpu']])[0],
-        'torch': packages['torch'],
-        'mmpatchconvnet': packages['mmpatchconvnet'],
-        'commit': f'{git.get("commit", "")[:10]}{"+" * bool(git.get("dirty"))}',
+        **{name: packages.get(name, '') for name in SOFTWARE},
+        'commit': short_commit(environment['git']),
         'date': time.strftime('%Y-%m-%d'),
     }
 

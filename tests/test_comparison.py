@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 from rich.console import Console
 
 from mmpatchconvnet.comparison import (
@@ -13,8 +14,11 @@ from mmpatchconvnet.comparison import (
     draw_scores,
     find_row,
     read_rows,
+    recipe_of,
 )
 from mmpatchconvnet.datasets import write_scenes
+from mmpatchconvnet.doctor import HOSTS
+from mmpatchconvnet.engine.provenance import package_versions
 from mmpatchconvnet.tables import fill_tables
 
 ROOT = Path(__file__).parent.parent
@@ -81,6 +85,21 @@ def test_tables_are_those_of_the_rows(page):
     assert '<!-- scores: ' in text
     drawn = fill_tables(text, 'scores', lambda pattern: draw_scores(rows, pattern))
     assert drawn == text, 'run tools/draw_tables.py --rows'
+
+
+def test_rows_are_those_of_the_configs_as_they_are():
+    folders = ('demo', 'comparison', 'ablation')
+    configs = {p.stem: p for f in folders for p in (ROOT / 'configs' / f).glob('*.py')}
+    installed = package_versions()
+    recipes = {}
+    for row in read_rows(ROOT / 'benchmarks/comparison.csv'):
+        if all(row[host] == installed.get(host) for host in HOSTS):
+            assert recipes.setdefault(row['config'], row['recipe']) == row['recipe']
+    if not recipes:
+        pytest.skip('the rows were measured with other versions of the hosts.')
+    for name, recipe in recipes.items():
+        now = recipe_of(Config.fromfile(configs[name]))
+        assert now == recipe, f'{name} has changed: measure it again'
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Every config builds and trains a step; comparisons are fair; tables are true."""
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -60,6 +61,19 @@ SMALL = {'demo', 'comparison', 'ablation'}  # recipes of our own, on small data
 PAPER = {
     path for path in CONFIGS if 'lamb' in path.stem or path.parent.name == 'official'
 }
+# Small data: what an ablation changes in the demo config, and what a comparison does.
+ABLATED = {
+    'as-published': r'model\.backbone\.(norm|init)_cfg',
+    'layer-norm': r'model\.backbone\.norm_cfg',
+    'default-init': r'model\.backbone\.init_cfg',
+    'no-stem-maps': r'model\..*\.stem_(indices|channels)',
+    'late-taps': r'model\.backbone\.out_indices',
+    'simple-pyramid': r'model\.neck(\.0)?\.type',
+    'resize-pyramid': r'model\.neck(\.0)?\.type',
+    'wide': r'model\.backbone\.(arch|out_indices)|model\..*\.(in|stem)_channels',
+    'deep': r'model\.backbone\.(arch|out_indices)|model\..*\.(in|stem)_channels',
+}
+COMPARED = r'model\.(backbone|neck)|model\..*in_channels'
 FAIR = [p for p in CONFIGS if p.parent.name not in SMALL and p not in PAPER]
 
 
@@ -82,18 +96,22 @@ def flat(node: object, path: str = '') -> dict[str, object]:
     return leaves
 
 
+def difference(path: Path, base: Path) -> set[str]:
+    """The settings that one of two configs has not, or has otherwise."""
+    one, other = (flat(Config.fromfile(p).to_dict()) for p in (path, base))
+    missing = object()
+    return {
+        key
+        for key in one.keys() | other.keys()
+        if one.get(key, missing) != other.get(key, missing)
+    }
+
+
 @pytest.mark.parametrize('path', FAIR, ids=named)
 def test_a_comparison_is_fair(path, tmp_path):
     host = tmp_path / 'host.py'
     host.write_text(f'_base_ = {baseline(path)!r}\n')
-    ours = flat(Config.fromfile(path).to_dict())
-    theirs = flat(Config.fromfile(host).to_dict())
-    missing = object()
-    differing = {
-        key
-        for key in ours.keys() | theirs.keys()
-        if ours.get(key, missing) != theirs.get(key, missing)
-    }
+    differing = difference(path, host)
     allowed = ALLOWED[path.parent.name] | OURS
     if '_amp-' in path.stem:
         allowed = allowed | {'optim_wrapper.type'}
@@ -106,6 +124,23 @@ def test_a_comparison_is_fair(path, tmp_path):
     }
     assert not unfair
     assert any(key.startswith(('model.backbone.', 'model.neck')) for key in differing)
+
+
+@pytest.mark.parametrize(
+    'path',
+    [p for p in CONFIGS if p.parent.name in ('comparison', 'ablation')],
+    ids=named,
+)
+def test_a_comparison_on_small_data_is_fair(path):
+    first, *_, last = path.stem.split('_')
+    if path.parent.name == 'ablation':
+        data, allowed = first, ABLATED[last]
+    else:
+        data, allowed = last, COMPARED
+    (base,) = (ROOT / 'configs' / 'demo').glob(f'*_{data}.py')
+    differing = {key for key in difference(path, base) if key.split('.')[0] not in OURS}
+    assert differing
+    assert not {key for key in differing if not re.match(rf'({allowed})\b', key)}
 
 
 def test_every_folder_of_configs_has_its_rules():

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmpatchconvnet.checkpoints import CheckpointError, load_file
 from mmpatchconvnet.datasets import write_scenes
 from mmpatchconvnet.engine.launch import build_runner, load_config
-from mmpatchconvnet.engine.provenance import git_state
+from mmpatchconvnet.engine.provenance import git_state, short_commit
 from mmpatchconvnet.engine.resume import choose_checkpoint
 
 ROOT = Path(__file__).parent.parent
@@ -248,18 +248,24 @@ def test_environment_and_config_lie_beside_every_result(place, whole, monkeypatc
         assert Path(runner.log_dir, name).is_file()
 
 
-def test_git_state_of_the_config(tmp_path):
-    assert git_state(tmp_path) is None
+def test_git_state_is_that_of_the_sources(tmp_path):
+    clone = tmp_path / 'clone'
+    (clone / 'configs').mkdir(parents=True)
+    assert git_state(clone) is None
 
     def git(*command: str) -> None:
         name = ('-c', 'user.name=a', '-c', 'user.email=a@b.c')
-        subprocess.run(['git', *name, *command], cwd=tmp_path, check=True)
+        subprocess.run(['git', *name, *command], cwd=clone, check=True)
 
     git('init', '-q')
-    (tmp_path / 'config.py').write_text('')
+    assert short_commit(git_state(clone)) == ''
+    (clone / 'configs' / 'base.py').write_text('')
     git('add', '.')
     git('commit', '-q', '-m', 'first')
-    state = git_state(tmp_path)
+    state = git_state(clone)
     assert len(state['commit']) == 40 and not state['dirty']
-    (tmp_path / 'config.py').write_text('changed = 1')
-    assert git_state(tmp_path)['dirty']
+    (clone / 'rows.csv').write_text('measured')
+    assert git_state(clone) == state
+    (clone / 'configs' / 'base.py').write_text('changed = 1')
+    assert short_commit(git_state(clone)) == f'{state["commit"][:10]}+'
+    assert git_state(clone / 'configs') is None  # another's repository

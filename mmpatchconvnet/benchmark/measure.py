@@ -4,7 +4,6 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 from mmengine.config import Config
@@ -19,7 +18,13 @@ from mmpatchconvnet.benchmark.timing import (
     take_turns,
     time_once,
 )
-from mmpatchconvnet.engine.provenance import cpu_name, git_state, package_versions
+from mmpatchconvnet.engine.provenance import (
+    CLONE,
+    cpu_name,
+    git_state,
+    package_versions,
+    short_commit,
+)
 from mmpatchconvnet.kernels import tf32_is_allowed
 from mmpatchconvnet.row_files import Row
 from mmpatchconvnet.tables import markdown
@@ -121,13 +126,12 @@ def described(setting: Setting) -> Row:
 def machine(device: str) -> Row:
     """The machine and the software that measured on `cpu` or `cuda`."""
     packages = package_versions()
-    git = git_state(Path(__file__).parent) or {}
     return {
         'device': torch.cuda.get_device_name() if device == 'cuda' else cpu_name(),
         'threads': str(torch.get_num_threads()),
         'tf32': str(tf32_is_allowed()),
         **{name: packages.get(name, '') for name in ('torch', 'mmengine', 'mmcv')},
-        'commit': f'{git.get("commit", "")[:10]}{"+" * bool(git.get("dirty"))}',
+        'commit': short_commit(git_state(CLONE)),
         'date': time.strftime('%Y-%m-%d'),
         'command': shlex.join(['python', *sys.argv]),
     }

@@ -19,6 +19,10 @@ from mmpatchconvnet import __version__
 from mmpatchconvnet.atomic_files import write_whole
 from mmpatchconvnet.doctor import HOSTS, NEEDED, look_at_ops
 
+CLONE = Path(__file__).parents[2]
+# What a result depends on; rows and pages that are written beside it are not.
+SOURCES = ('mmpatchconvnet', 'configs', 'tools')
+
 
 class EvaluationRunner(Runner):
     """mmengine's Runner, but its config goes to its log directory.
@@ -41,12 +45,11 @@ def write_environment(runner: Runner | FlexibleRunner) -> None:
 
 def describe(runner: Runner | FlexibleRunner) -> dict[str, Any]:
     """All that may change a result and is not in the config."""
-    config = runner.cfg.filename
     gpus = range(torch.cuda.device_count())
     return dict(
         command=shlex.join(sys.orig_argv),
-        config=config,
-        git=git_state(Path(config).parent) if config else None,
+        config=runner.cfg.filename,
+        git=git_state(CLONE),
         seed=runner.seed,
         world_size=runner.world_size,
         deterministic=dict(
@@ -84,12 +87,12 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit of the repository a folder is in, and whether anything differs from it."""
+def git_state(clone: Path) -> dict[str, Any] | None:
+    """Commit of a clone, and whether its sources differ; None for any other folder."""
 
     def git(*command: str) -> str:
         return subprocess.run(
-            ['git', '-C', str(folder), *command],
+            ['git', '-C', str(clone), *command],
             capture_output=True,
             text=True,
             check=True,
@@ -97,10 +100,17 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         ).stdout.strip()
 
     try:
+        # The package may be installed within the repository of something else.
+        if not clone.samefile(git('rev-parse', '--show-toplevel')):
+            return None
         return dict(
-            repository=git('rev-parse', '--show-toplevel'),
             commit=git('rev-parse', 'HEAD'),
-            dirty=bool(git('status', '--porcelain')),
+            dirty=bool(git('status', '--porcelain', '--', *SOURCES)),
         )
     except (OSError, subprocess.SubprocessError):  # no git, no repository, no commit
         return None
+
+
+def short_commit(git: dict[str, Any] | None) -> str:
+    """As rows have it, with a + if anything differs; '' if nothing is known."""
+    return f'{git["commit"][:10]}{"+" * git["dirty"]}' if git else ''
