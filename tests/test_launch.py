@@ -85,6 +85,10 @@ def test_command_line_lies_over_the_config():
             r'head.num_classes=5 but train_dataloader has 6 classes \(ball, donut',
         ),
         (
+            {'data_preprocessor.num_classes': 1000},
+            r'data_preprocessor.num_classes=1000 but train_dataloader has 6 classes',
+        ),
+        (
             {'val_dataloader.dataset.metainfo.classes': ('ball', 'leaf')},
             r'=6 but val_dataloader has 2 classes \(ball, leaf\): set it to 2',
         ),

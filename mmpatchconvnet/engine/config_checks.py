@@ -6,6 +6,7 @@ understand, such as remote or self-downloading data, they let pass.
 """
 
 import inspect
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from mmengine.registry import DATASETS
 from torch import nn
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-# Heads that score the classes of the data; others count things of their own.
-HEADS = ('head', 'bbox_head', 'mask_head', 'decode_head')
+# What counts the classes of the data; other parts count things of their own.
+COUNTERS = ('head', 'bbox_head', 'mask_head', 'decode_head', 'data_preprocessor')
 
 
 class ConfigError(ValueError):
@@ -36,7 +37,9 @@ def check_config(cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS) -> Non
             dataset_class = find_class(dataset, cfg.get('default_scope'))
             check_paths(dataset, dataset_class, name)
             check_num_classes(cfg, dataset, dataset_class, name)
+            check_palette(dataset, dataset_class, name)
             check_class_folders(dataset, name)
+            check_categories(dataset, dataset_class, name)
 
 
 def datasets_of(cfg: Config, dataloader: str) -> Iterator[dict]:
@@ -70,10 +73,7 @@ def find_class(dataset: dict, scope: str | None) -> type | None:
 def check_paths(dataset: dict, dataset_class: type | None, name: str) -> None:
     """The data root, the annotation files and the folders must exist."""
     root = dataset.get('data_root') or ''
-    downloads = dataset_class is not None and (
-        'download' in inspect.signature(dataset_class).parameters
-    )
-    if downloads or dataset.get('backend_args') or '://' in root:
+    if not is_local(dataset, dataset_class):
         return
     if root and not Path(root).is_dir():
         raise ConfigError(
@@ -86,6 +86,15 @@ def check_paths(dataset: dict, dataset_class: type | None, name: str) -> None:
                 f'{str(Path(root, part))!r}, which {name} reads, does not exist: mend '
                 'data_root, ann_file or data_prefix.'
             )
+
+
+def is_local(dataset: dict, dataset_class: type | None) -> bool:
+    """Whether the data must lie on a disk already."""
+    downloads = dataset_class is not None and (
+        'download' in inspect.signature(dataset_class).parameters
+    )
+    remote = dataset.get('backend_args') or '://' in (dataset.get('data_root') or '')
+    return not downloads and not remote
 
 
 def strings(node: object) -> Iterator[str]:
@@ -102,7 +111,7 @@ def strings(node: object) -> Iterator[str]:
 def check_num_classes(
     cfg: Config, dataset: dict, dataset_class: type | None, name: str
 ) -> None:
-    """`num_classes` of every head must be the number of the data's classes."""
+    """Every `num_classes` must be the number of the data's classes."""
     model = cfg.get('model') or {}
     classes = classes_of(dataset, dataset_class)
     # Words are the classes of a grounding model, and a tracker's detector its own.
@@ -112,7 +121,8 @@ def check_num_classes(
     things = getattr(dataset_class, 'METAINFO', {}).get('thing_classes')
     if things:
         allowed.add(len(things))
-    for path, number in num_classes_of_heads(model, 'model'):
+    parts = dict(model=model, data_preprocessor=cfg.get('data_preprocessor'))
+    for path, number in all_num_classes(parts):
         if number not in allowed:
             shown = ', '.join(map(str, classes[:4])) + ', ...' * (len(classes) > 4)
             raise ConfigError(
@@ -128,6 +138,20 @@ def classes_of(dataset: dict, dataset_class: type | None) -> tuple[str, ...] | N
         given = getattr(dataset_class, 'METAINFO', {}).get('classes')
     # A string names a file of classes, which the data set reads by itself.
     return None if given is None or isinstance(given, str) else tuple(given)
+
+
+def check_palette(dataset: dict, dataset_class: type | None, name: str) -> None:
+    """As many colours as classes, where classes are no selection of known ones."""
+    classes = classes_of(dataset, None)
+    palette = (dataset.get('metainfo') or {}).get('palette')
+    known = getattr(dataset_class, 'METAINFO', {}).get('classes')
+    if not classes or known or not palette or isinstance(palette, str):
+        return
+    if len(palette) != len(classes):
+        raise ConfigError(
+            f'metainfo.palette of {name} has {len(palette)} colours for {len(classes)} '
+            'classes: give one for each, or palette=[] to have them chosen.'
+        )
 
 
 def check_class_folders(dataset: dict, name: str) -> None:
@@ -146,15 +170,45 @@ def check_class_folders(dataset: dict, name: str) -> None:
         )
 
 
-def num_classes_of_heads(node: object, path: str) -> Iterator[tuple[str, int]]:
-    """Dotted path and value of `num_classes` in every head, cascades included."""
+def check_categories(dataset: dict, dataset_class: type | None, name: str) -> None:
+    """Classes must follow the categories of the file, as mmdet labels in its order.
+
+    Only those given in the config are checked: others are of a published file, which
+    may be large.
+    """
+    load = getattr(dataset_class, 'load_data_list', None)
+    classes, file = classes_of(dataset, None), dataset.get('ann_file')
+    # Subclasses that load in another way may also label in another order.
+    if getattr(load, '__qualname__', '') != 'CocoDataset.load_data_list' or not classes:
+        return
+    if not file or '://' in file or not is_local(dataset, dataset_class):
+        return
+    path = Path(dataset.get('data_root') or '', file)
+    try:
+        categories = json.loads(path.read_bytes()).get('categories', [])
+    except ValueError as error:
+        raise ConfigError(
+            f'{str(path)!r}, which {name} reads, is no JSON ({error}): mend ann_file.'
+        ) from None
+    names = [category['name'] for category in categories]
+    if [one for one in names if one in classes] != list(classes):
+        raise ConfigError(
+            f'metainfo.classes of {name} is {classes}, but labels follow the '
+            f'categories in {str(path)!r}: choose from {tuple(names)} and keep this '
+            'order.'
+        )
+
+
+def all_num_classes(node: object, path: str = '') -> Iterator[tuple[str, int]]:
+    """Dotted path and value of every `num_classes`, in cascades of heads too."""
     if isinstance(node, dict):
         for name, value in node.items():
-            heads = value if isinstance(value, (list, tuple)) else [value]
-            for head in heads if name in HEADS else []:
-                if isinstance(head, dict) and isinstance(head.get('num_classes'), int):
-                    yield f'{path}.{name}.num_classes', head['num_classes']
-            yield from num_classes_of_heads(value, f'{path}.{name}')
+            inner = f'{path}.{name}' if path else name
+            parts = value if isinstance(value, (list, tuple)) else [value]
+            for part in parts if name in COUNTERS else []:
+                if isinstance(part, dict) and isinstance(part.get('num_classes'), int):
+                    yield f'{inner}.num_classes', part['num_classes']
+            yield from all_num_classes(value, inner)
 
 
 def check_features(model: nn.Module) -> None:
