@@ -149,6 +149,19 @@ def test_sheet_shows_pictures_from_the_whole_set(tmp_path, monkeypatch):
     assert (tmp_path / 'run' / 'sheet.jpg').exists()
 
 
+def test_colours_drawn_by_lot_are_not_taken():
+    from mmseg.datasets import BaseSegDataset
+
+    def palette(**metainfo) -> list | None:
+        dataset = BaseSegDataset(metainfo=metainfo, lazy_init=True)
+        assert len(dataset.metainfo['palette']) == 2
+        return picture_hooks.chosen_palette(dataset.metainfo)
+
+    assert palette(classes=('a', 'b')) is None
+    chosen = [(1, 2, 3), (4, 5, 6)]
+    assert palette(classes=('a', 'b'), palette=chosen) == chosen
+
+
 def test_more_pictures_asked_for_than_there_are(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(

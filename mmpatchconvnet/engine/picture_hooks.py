@@ -87,7 +87,7 @@ class PredictionSheetHook(Hook):
         sheet = draw_sheet(
             self.rows,
             metainfo['classes'],
-            metainfo.get('palette'),
+            chosen_palette(metainfo),
             self.score_threshold,
             title=title_of(runner),
         )
@@ -123,6 +123,16 @@ class LossCurveHook(Hook):
         path = Path(runner.work_dir, self.out_file)
         plot_curves(scalars, path, title=title_of(runner))
         runner.logger.info(f'the curves of this run are drawn in {path}')
+
+
+def chosen_palette(metainfo: dict) -> Any:
+    """The colours somebody chose; None for those that mmseg draws by lot, often alike.
+
+    It draws them where the metainfo has none, always with this seed.
+    """
+    palette: Any = metainfo.get('palette')
+    drawn = np.random.RandomState(42).randint(0, 255, (len(metainfo['classes']), 3))
+    return None if np.array_equal(palette, drawn) else palette
 
 
 def title_of(runner: Runner) -> str:
