@@ -1,0 +1,24 @@
+"""The small Mask R-CNN on PatchConvNet-S60 with official weights.
+
+Taps and stochastic depth are those of `../columns/s60.py`; the stem's maps join too.
+"""
+
+_base_ = 'mask-rcnn_patchconvnet-tiny.py'
+
+width = 384
+model = dict(
+    backbone=dict(
+        arch='s60',
+        norm_cfg=None,
+        out_indices=(19, 29, 39, 59),
+        drop_path_rate=0.05,
+        init_cfg=dict(
+            _delete_=True,
+            type='Pretrained',
+            checkpoint='deit://s60_224_1k',
+            prefix='backbone.',
+        ),
+    ),
+)
+_base_.model.neck[0].update(in_channels=width, stem_channels=(width // 4, width // 2))
+_base_.model.neck[1].in_channels = [width] * 4
