@@ -75,6 +75,7 @@ ABLATED = {
 }
 COMPARED = r'model\.(backbone|neck)|model\..*in_channels'
 FAIR = [p for p in CONFIGS if p.parent.name not in SMALL and p not in PAPER]
+DENSE = [path for path in FAIR if path.parent.name != 'patchconvnet']
 
 
 def named(path: Path) -> str:
@@ -231,12 +232,14 @@ def shrink(model: dict) -> None:
             backbone['out_indices'] = tuple(range(len(backbone['out_indices'])))
 
 
+def text_of(model: dict) -> str:
+    """What a model is cached by: many leaves differ in data and schedule alone."""
+    return Config(dict(model=model)).pretty_text
+
+
 @cache
 def trained_step(scope: str, model_text: str) -> tuple[list, set[str], float]:
-    """Sizes of the features, parameters without a gradient, and the loss of a step.
-
-    Cached by the text of the model, as many leaves differ in data and schedule alone.
-    """
+    """Sizes of the features, parameters without a gradient, and the loss of a step."""
     cfg = Config.fromstring(model_text, '.py')
     __import__(f'{scope}.models')
     init_default_scope(scope)
@@ -264,8 +267,7 @@ def test_builds_and_trains_a_step(path):
     shrink(cfg.model)
     if cfg.default_scope == 'mmpretrain':
         cfg.model.data_preprocessor = cfg.data_preprocessor
-    reduced = Config(dict(model=cfg.model)).pretty_text
-    features, idle, loss = trained_step(cfg.default_scope, reduced)
+    features, idle, loss = trained_step(cfg.default_scope, text_of(cfg.model))
     assert 0 < loss < 1000
     assert not idle or cfg.get('find_unused_parameters')
     if cfg.default_scope == 'mmpretrain':
@@ -275,24 +277,42 @@ def test_builds_and_trains_a_step(path):
     assert sizes == [(HEIGHT // stride, WIDTH // stride) for stride in strides]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('pyramid', ['SimplePyramid', 'ResizePyramid'])
-@pytest.mark.parametrize(
-    'leaf, key',
-    [
-        ('mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py', 'model.neck.0'),
-        ('retinanet/retinanet_patchconvnet-s60_fpn_1x_coco.py', 'model.neck.0'),
-        ('upernet/patchconvnet-s60_upernet_8xb2-160k_ade20k-512x512.py', 'model.neck'),
-    ],
-)
-def test_another_pyramid_is_a_line(leaf, key, pyramid):
-    cfg = Config.fromfile(ROOT / 'configs' / leaf)
-    cfg.merge_from_dict({f'{key}.type': f'mmpatchconvnet.{pyramid}'})
+@cache
+def traced_features(scope: str, model_text: str) -> tuple[list, set[str]]:
+    """Sizes of the features, and parameters without a gradient, without any values."""
+    cfg = Config.fromstring(model_text, '.py')
+    cfg.default_scope = scope
+    model = build_on_meta(cfg).requires_grad_(True)
+    with torch.device('meta'):
+        features = model.extract_feat(torch.empty(1, 3, HEIGHT, WIDTH))
+    sum(x.sum() for x in features).backward()
+    idle = {
+        name
+        for part in (model.backbone, model.neck)
+        for name, parameter in part.named_parameters()
+        if parameter.grad is None
+    }
+    return [tuple(x.shape) for x in features], idle
+
+
+@pytest.mark.parametrize('path', DENSE, ids=named)
+def test_another_pyramid_is_a_line(path):
+    """A line of the README; the heads then get maps of the same sizes."""
+    readme = path.with_name('README.md').read_text()
+    lines = re.findall(r'--cfg-options (\S+)=(mmpatchconvnet\.\w+Pyramid)\n', readme)
+    assert {name for _, name in lines} == {
+        'mmpatchconvnet.SimplePyramid',
+        'mmpatchconvnet.ResizePyramid',
+    }
+    cfg = Config.fromfile(path)
     shrink(cfg.model)
-    reduced = Config(dict(model=cfg.model)).pretty_text
-    features, idle, _ = trained_step(cfg.default_scope, reduced)
-    assert not idle
-    assert features[0][1:] == (HEIGHT // 4, WIDTH // 4) or 'retinanet' in leaf
+    own_sizes, _ = traced_features(cfg.default_scope, text_of(cfg.model))
+    for key, name in lines:
+        cfg.merge_from_dict({key: name})
+        assert f'type={name!r}' in text_of(cfg.model)
+        sizes, idle = traced_features(cfg.default_scope, text_of(cfg.model))
+        assert sizes == own_sizes
+        assert not idle or cfg.get('find_unused_parameters')
 
 
 def test_complexity_agrees_with_what_is_derived_from_the_paper():
