@@ -1,7 +1,8 @@
 """What the index of models says of each config, computed from the config itself.
 
-`metafile.yml` names the configs of a folder, by hand; parameters and multiply-adds are
-filled in here, and the table of the folder's `README.md` is drawn from it.
+`metafile.yml` names the configs of a folder by hand, and as the `Baseline` of each the
+host's own config to run beside it; parameters and multiply-adds are filled in here, and
+the table of the folder's `README.md` is drawn from it.
 """
 
 import re
@@ -42,44 +43,30 @@ def fill_metafile(metafile: dict, root: Path) -> dict:
     return dict(metafile, Models=models)
 
 
-def draw_models(models: list[dict], pattern: str, root: Path) -> str:
+def draw_models(models: list[dict], pattern: str) -> str:
     """The models whose config's file name matches a pattern, as a Markdown table."""
-    titles = ['config', 'extends', 'parameters, M', 'multiply-adds, G', 'published']
+    titles = ['config', 'baseline', 'parameters, M', 'multiply-adds, G', 'published']
     rows = [
-        table_row(model, root)
+        table_row(model)
         for model in models
         if re.search(pattern, Path(model['Config']).stem)
     ]
     return markdown(titles, rows)
 
 
-def table_row(model: dict, root: Path) -> list[str]:
+def table_row(model: dict) -> list[str]:
     metadata, path = model['Metadata'], Path(model['Config'])
     metrics: dict[str, Any] = {}
     for result in model.get('Results') or []:
         metrics |= result['Metrics']
     folder = path.parts[1]  # configs/FOLDER/..., where the README lies
-    host = baseline(root / path)
     return [
         f'[`{path.stem}`]({path.relative_to(f"configs/{folder}")})',
-        f'`{host}`' if host else '',
+        f'`{model["Baseline"]}`' if 'Baseline' in model else '',
         f'{metadata["Parameters"] / 1e6:.2f}',
         f'{metadata["FLOPs"] / 1e9:.1f}',
         ', '.join(f'{name} {value}' for name, value in metrics.items()),
     ]
-
-
-def baseline(config: Path) -> str:
-    """The config of a host that a leaf extends; '' if it extends one of ours.
-
-    A leaf that only switches mixed precision on has the baseline of the other.
-    """
-    text = config.read_text()
-    if host := re.search(r"'(mm\w+::[^']+)'", text):
-        return host[1]
-    if '_amp-' in config.stem:
-        return baseline(config.with_name(config.name.replace('_amp-', '_')))
-    return ''
 
 
 def write_metafile(path: Path, metafile: dict) -> None:

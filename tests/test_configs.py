@@ -18,7 +18,7 @@ import mmpatchconvnet
 from mmpatchconvnet import datasets
 from mmpatchconvnet.benchmark.batches import batch_of
 from mmpatchconvnet.complexity import build_on_meta, count_macs, count_parameters
-from mmpatchconvnet.model_index import baseline, draw_models, fill_metafile
+from mmpatchconvnet.model_index import draw_models, fill_metafile
 from mmpatchconvnet.tables import fill_tables
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +26,7 @@ HEIGHT, WIDTH = 32, 64
 CONFIGS = sorted(
     path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts
 )
+READMES = sorted((ROOT / 'configs').glob('*/README.md'))
 # What the leaves of a folder may change in the host's config that they extend.
 ALLOWED = {
     'patchconvnet': {'model.backbone', 'model.neck', 'model.head.in_channels'},
@@ -75,6 +76,9 @@ ABLATED = {
 }
 COMPARED = r'model\.(backbone|neck)|model\..*in_channels'
 FAIR = [p for p in CONFIGS if p.parent.name not in SMALL and p not in PAPER]
+RECIPES = [p for p in CONFIGS if p.parent.name not in {*SMALL, 'official'}]
+# No host has a config of like size that starts from like weights.
+ALONE = {'patchconvnet-l120_upernet_8xb2-160k_ade20k-512x512'}
 DENSE = [path for path in FAIR if path.parent.name != 'patchconvnet']
 
 
@@ -97,9 +101,9 @@ def flat(node: object, path: str = '') -> dict[str, object]:
     return leaves
 
 
-def difference(path: Path, base: Path) -> set[str]:
+def difference(a: Config, b: Config) -> set[str]:
     """The settings that one of two configs has not, or has otherwise."""
-    one, other = (flat(Config.fromfile(p).to_dict()) for p in (path, base))
+    one, other = flat(a.to_dict()), flat(b.to_dict())
     missing = object()
     return {
         key
@@ -108,11 +112,25 @@ def difference(path: Path, base: Path) -> set[str]:
     }
 
 
+def extend(name: str, folder: Path) -> Config:
+    """A config of one line, which extends one of a package."""
+    child = folder / 'child.py'
+    child.write_text(f'_base_ = {name!r}\n')
+    return Config.fromfile(child)
+
+
+def extended_host(config: Path) -> str:
+    """The config of a host that a leaf extends, by way of another leaf or at once."""
+    text = config.read_text()
+    if host := re.search(r"'(mm\w+::[^']+)'", text):
+        return host[1]
+    return extended_host(config.with_name(re.search(r"_base_ = '(.+)'", text)[1]))
+
+
 @pytest.mark.parametrize('path', FAIR, ids=named)
 def test_a_comparison_is_fair(path, tmp_path):
-    host = tmp_path / 'host.py'
-    host.write_text(f'_base_ = {baseline(path)!r}\n')
-    differing = difference(path, host)
+    host = extend(extended_host(path), tmp_path)
+    differing = difference(Config.fromfile(path), host)
     allowed = ALLOWED[path.parent.name] | OURS
     if '_amp-' in path.stem:
         allowed = allowed | {'optim_wrapper.type'}
@@ -138,10 +156,30 @@ def test_a_comparison_on_small_data_is_fair(path):
         data, allowed = first, ABLATED[last]
     else:
         data, allowed = last, COMPARED
-    (base,) = (ROOT / 'configs' / 'demo').glob(f'*_{data}.py')
-    differing = {key for key in difference(path, base) if key.split('.')[0] not in OURS}
+    (demo,) = (ROOT / 'configs' / 'demo').glob(f'*_{data}.py')
+    differing = difference(*map(Config.fromfile, (path, demo)))
+    differing = {key for key in differing if key.split('.')[0] not in OURS}
     assert differing
     assert not {key for key in differing if not re.match(rf'({allowed})\b', key)}
+
+
+@pytest.mark.parametrize('path', RECIPES, ids=named)
+def test_a_recipe_has_a_baseline_for_the_same_task(path, tmp_path):
+    metafile = yaml.safe_load(path.with_name('metafile.yml').read_text())
+    (model,) = (m for m in metafile['Models'] if Path(m['Config']).name == path.name)
+    if path.stem in ALONE:
+        assert 'Baseline' not in model
+        return
+    ours, theirs = Config.fromfile(path), extend(model['Baseline'], tmp_path)
+    assert theirs.default_scope == ours.default_scope
+    assert theirs.model.type == ours.model.type
+    assert theirs.val_dataloader.dataset.type == ours.val_dataloader.dataset.type
+
+
+@pytest.mark.parametrize('readme', READMES, ids=lambda path: path.parent.name)
+def test_configs_of_hosts_that_a_readme_names_are_there(readme, tmp_path):
+    for name in set(re.findall(r'`(mm\w+::[^`]+)`', readme.read_text())):
+        assert extend(name, tmp_path).model
 
 
 def test_every_folder_of_configs_has_its_rules():
@@ -332,7 +370,7 @@ def test_tables_are_computed_from_the_configs():
         metafile = yaml.safe_load(path.read_text())
         assert fill_metafile(metafile, ROOT) == metafile, 'run tools/draw_tables.py'
         page, models = path.with_name('README.md').read_text(), metafile['Models']
-        drawn = fill_tables(page, 'models', lambda p: draw_models(models, p, ROOT))  # noqa: B023
+        drawn = fill_tables(page, 'models', lambda p: draw_models(models, p))  # noqa: B023
         assert drawn == page, 'run tools/draw_tables.py'
         weights = [m['Weights'] for m in models if 'Weights' in m]
         assert weights == [
@@ -353,10 +391,8 @@ def test_our_classes_are_named_with_their_scope(path):
 
 @pytest.mark.parametrize('path', CONFIGS, ids=named)
 def test_extends_by_its_name_in_the_package(path, tmp_path):
-    child = tmp_path / 'child.py'
     leaf = path.relative_to(ROOT / 'configs')
-    child.write_text(f"_base_ = 'mmpatchconvnet::{leaf}'\n")
-    cfg = Config.fromfile(child)
+    cfg = extend(f'mmpatchconvnet::{leaf}', tmp_path)
     __import__(f'{cfg.default_scope}.registry')
     # mmengine looks for what this package sets in our scope: no host's name is known.
     unknown = {

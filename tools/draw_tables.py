@@ -55,7 +55,7 @@ def fill_models(path: Path) -> None:
     write_metafile(path, metafile)
     page, models = path.with_name('README.md'), metafile['Models']
     page.write_text(
-        fill_tables(page.read_text(), 'models', lambda p: draw_models(models, p, ROOT))
+        fill_tables(page.read_text(), 'models', lambda p: draw_models(models, p))
     )
 
 
