@@ -78,7 +78,10 @@ COMPARED = r'model\.(backbone|neck)|model\..*in_channels'
 FAIR = [p for p in CONFIGS if p.parent.name not in SMALL and p not in PAPER]
 RECIPES = [p for p in CONFIGS if p.parent.name not in {*SMALL, 'official'}]
 # No host has a config of like size that starts from like weights.
-ALONE = {'patchconvnet-l120_upernet_8xb2-160k_ade20k-512x512'}
+ALONE = {
+    'patchconvnet-l120_upernet_8xb2-160k_ade20k-512x512',
+    'patchconvnet-s60-in21k-pre_upernet_8xb2-160k_ade20k-512x512',
+}
 DENSE = [path for path in FAIR if path.parent.name != 'patchconvnet']
 
 
@@ -230,6 +233,17 @@ def test_columns_start_from_their_own_weights_and_tap_as_xcit_does(arch):
     scheme, name = column.init_cfg.checkpoint.split('://')
     assert scheme == 'deit' and name in mmpatchconvnet.checkpoints.OFFICIAL_FILES
     assert name.startswith(f'{arch}_')
+
+
+@pytest.mark.parametrize('arch', ['s60', 'b60', 'b120'])
+def test_segmentors_of_the_paper_start_from_imagenet_21k(arch):
+    (path,) = (ROOT / 'configs/upernet').glob(f'patchconvnet-{arch}-in21k-pre_*.py')
+    init_cfg = Config.fromfile(path).model.backbone.init_cfg
+    name = f'{arch}_224_21k'
+    assert name in mmpatchconvnet.checkpoints.OFFICIAL_FILES
+    assert init_cfg == dict(
+        type='Pretrained', checkpoint=f'deit://{name}', prefix='backbone.'
+    )
 
 
 def test_cascade_decays_what_its_baseline_decays(tmp_path):

@@ -1,0 +1,9 @@
+"""UperNet on ADE20K with PatchConvNet-S60 from ImageNet-21k.
+
+The weights were fine-tuned on ImageNet-1k after it: others are not released, and which
+ones the paper's segmentors started from is not known.
+"""
+
+_base_ = 'patchconvnet-s60_upernet_8xb2-160k_ade20k-512x512.py'
+
+model = dict(backbone=dict(init_cfg=dict(checkpoint='deit://s60_224_21k')))
