@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmpatchconvnet.atomic_files import write_whole
+from mmpatchconvnet.checkpoints import load_file
 from mmpatchconvnet.datasets import CLASSES, write_scenes
 from mmpatchconvnet.engine.config_checks import (
     ConfigError,
@@ -246,20 +247,22 @@ def test_a_url_to_start_from_is_not_left_to_mmengine(scenes, tmp_path, monkeypat
 @pytest.mark.parametrize('name', LAYOUTS)
 def test_train_resume_and_test(name, scenes, tmp_path):
     data = ['--data-root', str(scenes / LAYOUTS[name]), '--work-dir', str(tmp_path)]
-    train = run('tools/train.py', str(DEMO / name), *data, '--cfg-options', *OPTIONS)
+    start = ('tools/train.py', str(DEMO / name), *data, '--seed', '5')
+    longer = [o.replace('max_iters=2', 'max_iters=3') for o in OPTIONS]
+    train = run(*start, '--cfg-options', *longer)
     assert train.returncode == 0, train.stderr[-2000:]
-    for file in ('iter_2.pth', 'predictions.png', 'curves.png', 'last_checkpoint'):
+    for file in ('iter_3.pth', 'predictions.png', 'curves.png', 'last_checkpoint'):
         assert (tmp_path / file).stat().st_size > 0
 
-    longer = [o.replace('=2', '=3') for o in OPTIONS[:3]]
-    resumed = run(
-        *('tools/train.py', str(DEMO / name), *data, '--resume'),
-        *('--cfg-options', *longer, OPTIONS[3]),
-    )
+    # As if it had been stopped after two steps; the config has another seed.
+    whole = load_file((tmp_path / 'iter_3.pth').rename(tmp_path / 'whole.pth'))
+    resumed = run(*start[:-2], '--resume', '--cfg-options', *longer)
     assert resumed.returncode == 0, resumed.stderr[-2000:]
-    assert (tmp_path / 'iter_3.pth').is_file()
-
     assert 'resumed epoch: 0, iter: 2' in resumed.stdout
+    again = load_file(tmp_path / 'iter_3.pth')['state_dict']
+    assert again.keys() == whole['state_dict'].keys()
+    for key, value in whole['state_dict'].items():
+        assert torch.equal(again[key], value), key
 
     # What the config starts from must not be tested in place of the checkpoint.
     other = tmp_path / 'other.pth'
