@@ -1,5 +1,9 @@
-"""LayerNorm in the blocks, as in all released models, where the base has BatchNorm."""
+"""LayerNorm in the blocks, as in all released models, where the base has BatchNorm.
+
+Half the learning rate, as the best of three.
+"""
 
 _base_ = '../demo/classifier_patchconvnet-tiny_signs.py'
 
 model = dict(backbone=dict(norm_cfg=None))
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
