@@ -64,6 +64,21 @@ def test_data_root_of_the_data_alone_is_replaced_too():
     assert cfg.val_dataloader.dataset.data_root == 'elsewhere'
 
 
+def test_a_config_of_a_host_goes_by_its_name(tmp_path):
+    name = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'
+    cfg = load_config(name, data_root='elsewhere')
+    assert cfg.model.backbone.type == 'SwinTransformer'
+    assert cfg.train_dataloader.dataset.data_root == 'elsewhere'
+    assert cfg.work_dir == 'work_dirs/mask-rcnn_swin-t-p4-w7_fpn_1x_coco'
+    with pytest.raises(ConfigError, match=r"data_root='elsewhere' .* is no folder"):
+        check_config(cfg)
+    for wrong in ('mmdet::swin/none.py', 'none::swin/none.py', 'mmdet::none.py'):
+        with pytest.raises(ConfigError, match=r'cannot be read .*PACKAGE::FOLDER/NAM'):
+            load_config(wrong)
+    with pytest.raises(ConfigError, match=r'none.py is no file: give a config file'):
+        load_config('none.py')
+
+
 def test_command_line_lies_over_the_config():
     path = str(DEMO / 'classifier_patchconvnet-tiny_scenes.py')
     cfg = load_config(path, seed=7, options={'train_dataloader.batch_size': 3})

@@ -30,7 +30,7 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='a config file of any host')
+    parser.add_argument('config', help='a config file, or PACKAGE::NAME')
     parser.add_argument('--work-dir', help='folder of logs, pictures and checkpoints')
     parser.add_argument('--data-root', help="takes the place of the config's data_root")
     parser.add_argument(
@@ -61,7 +61,7 @@ def load_config(
     """Read a config and lay the command line over it.
 
     Args:
-        config: The config file.
+        config: The config file, or `PACKAGE::NAME`, as in `_base_`.
         work_dir: Where logs and checkpoints go; `work_dirs/<its name>` unless
             it or the config says otherwise.
         data_root: Takes the place of the config's `data_root` wherever a path starts
@@ -73,9 +73,7 @@ def load_config(
     Raises:
         ConfigError: There is no such file, or no `data_root` to take the place of.
     """
-    if not Path(config).is_file():
-        raise ConfigError(f'{config} is no file: give a config file.')
-    cfg = Config.fromfile(config)
+    cfg = read_config(config)
     if data_root is not None:
         cfg = replace_data_root(cfg, data_root)
     if options:
@@ -86,6 +84,22 @@ def load_config(
         cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
     add_hooks(cfg)
     return cfg
+
+
+def read_config(config: str) -> Config:
+    """A config file, or `mmdet::NAME` for one that an installed package brings."""
+    if '::' in config:
+        try:
+            cfg = Config.fromstring(f'_base_ = {config!r}\n', '.py')
+        except (OSError, ValueError, AssertionError, ImportError) as error:
+            raise ConfigError(
+                f'{config} cannot be read ({error}): give PACKAGE::FOLDER/NAME.py of '
+                'an installed package, such as mmdet.'
+            ) from None
+        return Config(cfg.to_dict(), cfg_text=cfg.text, filename=config)
+    if not Path(config).is_file():
+        raise ConfigError(f'{config} is no file: give a config file.')
+    return Config.fromfile(config)
 
 
 def add_hooks(cfg: Config) -> None:
@@ -129,7 +143,7 @@ def replace_data_root(cfg: Config, root: str) -> Config:
             return str(Path(root, value[len(old) :].lstrip('/')))
         return value
 
-    return Config(replaced(cfg.to_dict()), filename=cfg.filename)
+    return Config(replaced(cfg.to_dict()), cfg_text=cfg.text, filename=cfg.filename)
 
 
 def use_amp(cfg: Config) -> None:
