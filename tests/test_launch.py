@@ -246,7 +246,7 @@ OPTIONS = (
 def test_a_url_to_start_from_is_not_left_to_mmengine(scenes, tmp_path, monkeypatch):
     file = tmp_path / 'weights.pth'
     torch.save({'state_dict': {'head.fc.bias': torch.zeros(len(CLASSES))}}, file)
-    monkeypatch.setattr('mmpatchconvnet.engine.launch.fetch', lambda url: file)
+    monkeypatch.setattr('mmpatchconvnet.checkpoints.files.fetch', lambda url: file)
     cfg = load_config(
         str(DEMO / 'classifier_patchconvnet-tiny_scenes.py'),
         work_dir=str(tmp_path),

@@ -7,9 +7,8 @@ from mmpatchconvnet.checkpoints.conversion import (
     convert_to_deit,
 )
 from mmpatchconvnet.checkpoints.convert_file import MODES, KeyGroup, convert_file
-from mmpatchconvnet.checkpoints.files import fetch, load_file
+from mmpatchconvnet.checkpoints.files import load_file, local_file
 from mmpatchconvnet.checkpoints.loading import (
-    WEB,
     check_start,
     load_weights,
     read_weights,
@@ -19,7 +18,6 @@ from mmpatchconvnet.checkpoints.official import OFFICIAL_FILES, load_deit_checkp
 __all__ = [
     'MODES',
     'OFFICIAL_FILES',
-    'WEB',
     'CheckpointError',
     'KeyGroup',
     'backbone_weights',
@@ -27,9 +25,9 @@ __all__ = [
     'convert_deit_checkpoint',
     'convert_file',
     'convert_to_deit',
-    'fetch',
     'load_deit_checkpoint',
     'load_file',
     'load_weights',
+    'local_file',
     'read_weights',
 ]

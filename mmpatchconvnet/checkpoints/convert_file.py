@@ -19,7 +19,8 @@ from mmpatchconvnet.checkpoints.conversion import (
     count_numbers,
     tables_for_ours,
 )
-from mmpatchconvnet.checkpoints.loading import WEB, read_weights
+from mmpatchconvnet.checkpoints.files import WEB
+from mmpatchconvnet.checkpoints.loading import read_weights
 
 MODES = {
     'to-ours': 'an official file, or deit://NAME -> an mmpretrain classifier',

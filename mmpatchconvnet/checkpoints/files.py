@@ -13,6 +13,8 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from mmpatchconvnet.checkpoints.conversion import CheckpointError
 
+WEB = ('http://', 'https://')
+
 
 def load_file(
     path: str | Path, map_location: str | torch.device | None = 'cpu'
@@ -29,6 +31,11 @@ def load_file(
             f'{path} is torn or holds more than tensors ({reason}): give a checkpoint '
             'that is whole and saved as a state_dict.'
         ) from None
+
+
+def local_file(path: str) -> str:
+    """Anything but a URL as it is, and of a URL the file that it is fetched to."""
+    return str(fetch(path)) if path.startswith(WEB) else path
 
 
 def fetch(url: str) -> Path:

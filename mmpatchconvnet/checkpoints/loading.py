@@ -11,9 +11,7 @@ from mmpatchconvnet.checkpoints.conversion import (
     check_keys,
     tensors_of,
 )
-from mmpatchconvnet.checkpoints.files import fetch, load_file
-
-WEB = ('http://', 'https://')
+from mmpatchconvnet.checkpoints.files import load_file, local_file
 
 
 def read_weights(path: str) -> dict[str, Tensor]:
@@ -25,9 +23,8 @@ def read_weights(path: str) -> dict[str, Tensor]:
     Raises:
         CheckpointError: There is no such file, more than data in it, or no tensors.
     """
-    if path.startswith(WEB):
-        checkpoint = load_file(fetch(path))
-    elif '://' in path:
+    path = local_file(path)
+    if '://' in path:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     elif not Path(path).is_file():
         raise CheckpointError(f'{path} is no file: give a checkpoint.')

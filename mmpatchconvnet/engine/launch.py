@@ -13,7 +13,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
-from mmpatchconvnet.checkpoints import WEB, check_start, fetch
+from mmpatchconvnet.checkpoints import check_start, local_file
 from mmpatchconvnet.engine.config_checks import (
     ConfigError,
     check_config,
@@ -188,9 +188,9 @@ def build_runner(cfg: Config, training: bool) -> Runner | FlexibleRunner:
     else:
         runner = (Runner if training else EvaluationRunner).from_cfg(cfg)
     agree_on_checkpoint(runner, notes)
-    if str(cfg.get('load_from')).startswith(WEB):
-        # mmengine would run the code in it, a file it reads by weights_only=True.
-        runner._load_from = cfg.load_from = str(fetch(cfg.load_from))
+    if cfg.get('load_from'):
+        # mmengine runs the code in what it downloads; files it reads by weights_only.
+        runner._load_from = cfg.load_from = local_file(cfg.load_from)
     write_environment(runner)
     if isinstance(runner.model, dict):  # a FlexibleRunner builds and wraps it later
         runner.model = runner.strategy.build_model(runner.model)
