@@ -41,7 +41,8 @@ def local_file(path: str) -> str:
 def fetch(url: str) -> Path:
     """The place of a file in torch's cache, downloaded if it is not there.
 
-    One process of a machine downloads it while the others wait: all must call this.
+    One process of a machine downloads it while the others wait: all must call this. As
+    torch has it, a place goes by the file's name: two URLs that end alike share it.
 
     Raises:
         CheckpointError: It cannot be downloaded, or is no checkpoint.
