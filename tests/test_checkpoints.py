@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from goldens import official_shapes, official_state_dict
 from mmengine.registry import init_default_scope
-from recipe import official_shapes, official_state_dict
 
 from mmpatchconvnet import PerTokenLinearHead
 from mmpatchconvnet.checkpoints import (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from recipe import official_state_dict
+from goldens import official_state_dict
 from torch import nn
 
 from mmpatchconvnet import AttentionPooling, PatchConvNet, PerTokenLinearHead

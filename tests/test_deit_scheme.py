@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from recipe import official_state_dict
+from goldens import official_state_dict
 
 from mmpatchconvnet import PatchConvNet
 from mmpatchconvnet.checkpoints import CheckpointError, load_deit_checkpoint

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from goldens import official_state_dict
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
-from recipe import official_state_dict
 
 from mmpatchconvnet.engine.config_checks import (
     ConfigError,

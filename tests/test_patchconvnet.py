@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from goldens import golden_input, official_state_dict
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recipe import golden_input, official_state_dict
 
 from mmpatchconvnet import AttentionPooling, PatchConvNet
 from mmpatchconvnet.checkpoints import convert_deit_checkpoint

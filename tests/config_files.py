@@ -1,0 +1,51 @@
+"""The configs of the repository, and what tests of them share."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+ROOT = Path(__file__).parent.parent
+HEIGHT, WIDTH = 32, 64
+CONFIGS = sorted(
+    path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts
+)
+SMALL = {'demo', 'comparison', 'ablation'}  # recipes of our own, on small data
+
+
+def named(path: Path) -> str:
+    return f'{path.parent.name}/{path.stem}'
+
+
+def flat(node: object, path: str = '') -> dict[str, object]:
+    """Dotted path -> value, without the `_scope_` that inheritance adds."""
+    if isinstance(node, dict):
+        pairs = node.items()
+    elif isinstance(node, (list, tuple)):
+        pairs = enumerate(node)
+    else:
+        return {path: node}
+    leaves = {path: type(node).__name__} if not node else {}
+    for key, value in pairs:
+        if key != '_scope_':
+            leaves.update(flat(value, f'{path}.{key}' if path else str(key)))
+    return leaves
+
+
+def extend(name: str, folder: Path) -> Config:
+    """A config of one line, which extends one of a package."""
+    child = folder / 'child.py'
+    child.write_text(f'_base_ = {name!r}\n')
+    return Config.fromfile(child)
+
+
+def shrink(model: dict) -> None:
+    """A column of few blocks and as many taps, small pictures, and no download."""
+    if 'size' in model.get('data_preprocessor', {}):  # what mmseg pads to
+        model['data_preprocessor']['size'] = (HEIGHT, WIDTH)
+    backbone = model['backbone']
+    backbone.pop('init_cfg', None)
+    if isinstance(backbone.get('arch'), str) and 'PatchConvNet' in backbone['type']:
+        width = {'s': 384, 'b': 768, 'l': 1024}[backbone['arch'][0]]
+        backbone['arch'] = dict(embed_dims=width, depth=4)
+        if 'out_indices' in backbone:
+            backbone['out_indices'] = tuple(range(len(backbone['out_indices'])))
