@@ -19,7 +19,7 @@ from mmpatchconvnet.kernels.gelu_depthwise import (
     gelu_depthwise,
     gelu_depthwise_backward,
 )
-from mmpatchconvnet.models.lean_block import (
+from mmpatchconvnet.models.linear_gradients import (
     scaled_linear_gradients,
     squeeze_excite,
     squeeze_excite_gradients,
