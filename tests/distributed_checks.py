@@ -14,7 +14,10 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 
@@ -216,6 +219,51 @@ def fsdp_refuses_an_optimizer_of_whole_layers(out: Path) -> None:
         strategy.prepare(Classifier(), optim_wrapper=lamb)
 
 
+def ranks_draw_different_numbers(out: Path) -> None:
+    """In the steps of a training; and the same in another run."""
+
+    class Draws(Hook):
+        def __init__(self) -> None:
+            self.drawn: list[float] = []
+
+        def before_train_iter(self, runner: Runner, **_: object) -> None:
+            self.drawn.append(torch.rand(()).item())
+
+    class Model(BaseModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(()))
+
+        def forward(self, *_: object, mode: str = 'loss') -> dict[str, Tensor]:
+            return dict(loss=self.weight)
+
+    def run(name: str) -> list[float]:
+        draws = Draws()
+        runner = Runner(
+            Model(),
+            work_dir=str(out / name),
+            experiment_name=name,
+            train_dataloader=dict(
+                dataset=list(range(8)), sampler=dict(type='DefaultSampler')
+            ),
+            train_cfg=dict(type='IterBasedTrainLoop', max_iters=3),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+            custom_hooks=[dict(type='mmpatchconvnet.IterationSeedHook'), draws],
+            default_scope='mmengine',
+            launcher='pytorch',
+            randomness=dict(seed=3),
+            cfg=dict(model_wrapper_cfg=dict(type='mmpatchconvnet.CPUDataParallel')),
+        )
+        runner.train()
+        return draws.drawn
+
+    mine = run('first')
+    assert run('second') == mine
+    both: list = [None, None]
+    dist.all_gather_object(both, mine)
+    assert len({*both[0], *both[1]}) == 6
+
+
 CHECKS: dict[str, Callable[[Path], None]] = {
     check.__name__: check
     for check in (
@@ -223,6 +271,7 @@ CHECKS: dict[str, Callable[[Path], None]] = {
         no_parameter_is_unused,
         fsdp_takes_the_step_of_one_process,
         fsdp_refuses_an_optimizer_of_whole_layers,
+        ranks_draw_different_numbers,
     )
 }
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from distributed_checks import CHECKS, FSDP_KEYS, Classifier
 from mmengine.config import Config
 
@@ -105,14 +106,26 @@ def test_the_train_tool_under_torchrun(scenes, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_train_tool_with_fsdp_and_resume(scenes, tmp_path):
-    train(scenes, tmp_path, 2, *SHARDED)
-    log = train(scenes, tmp_path, 3, *SHARDED, flags=('--resume',))
+@pytest.mark.parametrize('sharded', [(), SHARDED], ids=['ddp', 'fsdp'])
+def test_two_processes_go_on_as_without_the_stop(sharded, scenes, tmp_path):
+    options = (
+        *sharded,
+        'default_hooks.checkpoint.interval=1',
+        'model.backbone.drop_path_rate=0.5',
+        # With 0, mmengine loads what it skips in the process that trains, which draws.
+        'train_dataloader.num_workers=1',
+    )
+    train(scenes, tmp_path, 3, *options, flags=('--seed', '5'))
+    whole = load_file((tmp_path / 'iter_3.pth').rename(tmp_path / 'whole.pth'))
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_2.pth'))
+    log = train(scenes, tmp_path, 3, *options, flags=('--resume',))
     assert 'Iter(train) [3/3]' in log and 'Iter(train) [1/3]' not in log
-    weights = load_file(tmp_path / 'iter_3.pth')['state_dict']
+    again = load_file(tmp_path / 'iter_3.pth')
     # Whole, as of any other run: by name and by shape.
+    weights = again['state_dict']
     assert weights['backbone.blocks.0.pointwise_in.weight'].shape == (128, 128, 1, 1)
     assert not [name for name in weights if 'fsdp' in name]
+    torch.testing.assert_close(weights, whole['state_dict'], rtol=0, atol=0)
 
 
 def test_the_slurm_script_asks_for_nodes_and_starts_the_train_tool(tmp_path):

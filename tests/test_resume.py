@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmpatchconvnet.checkpoints import CheckpointError, load_file
+from mmpatchconvnet.checkpoints import CheckpointError, files, load_file
 from mmpatchconvnet.datasets import write_scenes
 from mmpatchconvnet.engine.launch import build_runner, load_config
 from mmpatchconvnet.engine.provenance import git_state, short_commit
@@ -42,8 +43,24 @@ def test_the_newest_is_resumed_with_its_seed(tmp_path):
     assert cfg.randomness.seed == 13
     # mmengine orders the data by the config's, and only then takes the checkpoint's.
     cfg = Config(dict(cfg, randomness=dict(seed=5, deterministic=True)))
-    choose_checkpoint(cfg)
+    (note,) = choose_checkpoint(cfg)
+    assert re.match(r'the seed is 13, that of .*iter_4.pth, in the place of 5', note)
     assert cfg.randomness == dict(seed=13, deterministic=True)
+    assert choose_checkpoint(cfg) == []
+
+
+def test_a_url_is_resumed_with_its_seed(tmp_path, monkeypatch):
+    save(tmp_path, 'iter_4.pth')
+    monkeypatch.setattr(files, 'fetch', lambda url: tmp_path / url.split('/')[-1])
+    url = 'https://example.org/iter_4.pth'
+    cfg = Config(dict(resume=True, load_from=url, randomness=dict(seed=5)))
+    choose_checkpoint(cfg)
+    assert cfg.randomness.seed == 11
+    assert cfg.load_from == str(tmp_path / 'iter_4.pth')
+    # What another runner has split over files is left to it.
+    cfg = Config(dict(resume=True, load_from=str(tmp_path)))
+    (note,) = choose_checkpoint(cfg)
+    assert note.endswith('is not read: give it with --seed.')
 
 
 def test_torn_checkpoints_are_named_and_passed_over(tmp_path):
@@ -226,6 +243,7 @@ def test_environment_and_config_lie_beside_every_result(place, whole, monkeypatc
     environment = json.loads(path.read_text())
     assert environment['command'].endswith('--data-root scenes/classes --seed 1')
     assert environment['seed'] == 1
+    assert environment['git'] == git_state(ROOT)
     assert environment['world_size'] == 1
     assert torch.__version__.startswith(environment['packages']['torch'])
     assert {'python', 'mmcv', 'mmpatchconvnet'} <= environment['packages'].keys()

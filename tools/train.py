@@ -21,7 +21,9 @@ from mmpatchconvnet.engine.launch import (
 
 def main() -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument('--seed', type=int, help='seed of all random numbers')
+    parser.add_argument(
+        '--seed', type=int, help='seed of all random numbers; --resume keeps its own'
+    )
     parser.add_argument('--amp', action='store_true', help='mixed precision (GPU)')
     parser.add_argument(
         '--resume',

@@ -25,11 +25,10 @@ def load_file(
     torch.serialization.add_safe_globals(allowed)
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).split('\n')[0]
+    except (UnpicklingError, RuntimeError, EOFError):
         raise CheckpointError(
-            f'{path} is torn or holds more than tensors ({reason}): give a checkpoint '
-            'that is whole and saved as a state_dict.'
+            f'{path} is torn or holds more than tensors: give a checkpoint that is '
+            'whole and saved as a state_dict.'
         ) from None
 
 
@@ -41,8 +40,9 @@ def local_file(path: str) -> str:
 def fetch(url: str) -> Path:
     """The place of a file in torch's cache, downloaded if it is not there.
 
-    One process of a machine downloads it while the others wait: all must call this. As
-    torch has it, a place goes by the file's name: two URLs that end alike share it.
+    One process of a machine downloads it while the others wait: all must call this.
+    Before processes know of each other, each downloads for itself. As torch has it, a
+    place goes by the file's name: two URLs that end alike share it.
 
     Raises:
         CheckpointError: It cannot be downloaded, or is no checkpoint.
@@ -76,7 +76,12 @@ def download(url: str, place: Path) -> None:
             torch.hub.download_url_to_file(url, str(partial))
             load_file(partial)  # a broken connection leaves a torn file and no error
             os.replace(partial, place)
-    except (OSError, HTTPException, CheckpointError) as error:
+    except (OSError, HTTPException) as error:
         raise CheckpointError(
             f'{url} cannot be downloaded ({error}): put it at {place}.'
+        ) from None
+    except CheckpointError:
+        raise CheckpointError(
+            f'{url} came torn or holds more than tensors: try again, or put a '
+            f'checkpoint that is whole at {place}.'
         ) from None

@@ -189,7 +189,7 @@ def build_runner(cfg: Config, training: bool) -> Runner | FlexibleRunner:
         runner = (Runner if training else EvaluationRunner).from_cfg(cfg)
     agree_on_checkpoint(runner, notes)
     if cfg.get('load_from'):
-        # mmengine runs the code in what it downloads; files it reads by weights_only.
+        # What holds code is refused here and in `check_start`: mmengine would run it.
         runner._load_from = cfg.load_from = local_file(cfg.load_from)
     write_environment(runner)
     if isinstance(runner.model, dict):  # a FlexibleRunner builds and wraps it later

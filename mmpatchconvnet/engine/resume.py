@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.dist import all_gather_object
 from mmengine.runner import FlexibleRunner, Runner
 
-from mmpatchconvnet.checkpoints import CheckpointError, load_file
+from mmpatchconvnet.checkpoints import CheckpointError, load_file, local_file
 
 
 def choose_checkpoint(cfg: Config) -> list[str]:
@@ -29,11 +29,27 @@ def choose_checkpoint(cfg: Config) -> list[str]:
         newest, notes = newest_checkpoint(cfg)
         cfg.resume = newest is not None
         cfg.load_from = newest or cfg.get('load_from')
-    if cfg.resume and Path(cfg.load_from).is_file():
-        seed = load_file(cfg.load_from).get('meta', {}).get('seed')
-        if seed is not None:
-            cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
+    if cfg.resume:
+        cfg.load_from = local_file(cfg.load_from)
+        notes += take_seed(cfg)
     return notes
+
+
+def take_seed(cfg: Config) -> list[str]:
+    """Set the seed to that of the checkpoint, and say so where it was another."""
+    if not Path(cfg.load_from).is_file():  # a folder of sharded ones has it elsewhere
+        return [f'the seed in {cfg.load_from} is not read: give it with --seed.']
+    randomness = cfg.get('randomness') or {}
+    given, seed = (
+        randomness.get('seed'),
+        load_file(cfg.load_from).get('meta', {}).get('seed'),
+    )
+    if seed is None or seed == given:
+        return []
+    cfg.randomness = dict(randomness, seed=seed)
+    if given is None:
+        return []
+    return [f'the seed is {seed}, that of {cfg.load_from}, in the place of {given}.']
 
 
 def newest_checkpoint(cfg: Config) -> tuple[str | None, list[str]]:
