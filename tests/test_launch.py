@@ -110,7 +110,15 @@ def test_command_line_lies_over_the_config():
         ),
         (
             {'val_dataloader.dataset.metainfo.classes': CLASSES[::-1]},
-            r"classes of val_dataloader .* in another order.*: write \('ball', 'donut'",
+            r"classes of val_dataloader .*labels count the folders.*: write \('ball', ",
+        ),
+        (
+            {'val_dataloader.dataset.metainfo.classes': (*CLASSES[1:], 'bal')},
+            r"'bal'\), but labels count the folders in .*: write \('ball', 'donut'",
+        ),
+        (
+            {'val_dataloader.dataset.metainfo.classes': 'ball'},
+            r"classes='ball' is no file of class names: write \('ball',\) for a single",
         ),
     ],
 )
@@ -120,6 +128,28 @@ def test_faults_of_a_config_are_named(changes, message, scenes):
     cfg = load_config(path, data_root=root, options=changes)
     with pytest.raises(ConfigError, match=message):
         check_config(cfg)
+
+
+def test_folders_may_have_other_names_but_must_be_as_many_as_classes(scenes):
+    path = str(DEMO / 'classifier_patchconvnet-tiny_scenes.py')
+    key = 'train_dataloader.dataset.metainfo.classes'
+    shown = tuple(f'the {name}' for name in CLASSES)
+    root = str(scenes / 'classes')
+    check_config(load_config(path, data_root=root, options={key: shown}))
+    options = {
+        key: shown[1:],
+        'model.head.num_classes': len(shown) - 1,
+        'data_preprocessor.num_classes': len(shown) - 1,
+    }
+    with pytest.raises(ConfigError, match='but labels count the folders'):
+        check_config(load_config(path, data_root=root, options=options))
+
+
+def test_classes_may_be_a_file_of_names(scenes, tmp_path):
+    (tmp_path / 'classes.txt').write_text('\n'.join(CLASSES))
+    options = {'train_dataloader.dataset.metainfo.classes': f'{tmp_path}/classes.txt'}
+    path = str(DEMO / 'classifier_patchconvnet-tiny_scenes.py')
+    check_config(load_config(path, data_root=str(scenes / 'classes'), options=options))
 
 
 def test_classes_come_from_the_data_set_where_the_config_is_silent(tmp_path):

@@ -220,13 +220,62 @@ def test_classes_follow_the_categories_of_the_json(classes, message, coco, tmp_p
         check_config(cfg)
 
 
-def test_a_torn_json_is_named(coco, tmp_path):
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('{"images": [', r'is no COCO file \(JSONDecodeError: Expecting value'),
+        ('[]', r'is no COCO file \(TypeError: list indices'),
+        (
+            '{"images": []}',
+            r"is no COCO file \(KeyError: 'categories'\): mend ann_file",
+        ),
+        (
+            '{"categories": [{"name": "leaf"}, {"name": "fruit"}, {"name": "leaf"}]}',
+            r'has categories of the same name \(leaf, fruit, leaf\): rename them',
+        ),
+    ],
+)
+def test_faults_of_a_json_are_named(content, message, coco, tmp_path):
     root = tmp_path / 'coco'
     shutil.copytree(coco, root)
-    (root / 'annotations' / 'instances_val.json').write_text('{"images": [')
+    (root / 'annotations' / 'instances_val.json').write_text(content)
     cfg = load_config(save(BLOCKS[MASK_RCNN], tmp_path), data_root=str(root))
-    with pytest.raises(ConfigError, match=r'val_dataloader reads, is no JSON \(Expect'):
+    with pytest.raises(
+        ConfigError, match=f"val.json', which val_dataloader .*{message}"
+    ):
         check_config(cfg)
+
+
+def test_a_data_set_that_labels_in_its_own_way_is_left_to_it(coco, tmp_path):
+    from mmdet.datasets import CocoDataset
+    from mmdet.registry import DATASETS
+
+    @DATASETS.register_module(force=True)
+    class OtherOrder(CocoDataset):
+        def load_data_list(self) -> list[dict]:
+            return []
+
+    classes = dict(classes=('fruit', 'leaf'))
+    block = BLOCKS[MASK_RCNN].replace("('leaf', 'fruit')", "('fruit', 'leaf')")
+    cfg = load_config(save(block, tmp_path), data_root=str(coco))
+    with pytest.raises(ConfigError, match='labels follow the categories'):
+        check_config(cfg)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.metainfo == classes
+        loader.dataset.type = 'OtherOrder'
+    check_config(cfg)
+
+
+def test_a_selection_of_known_classes_has_colours_already(label_maps, tmp_path):
+    path = save(BLOCKS[UPERNET], tmp_path)
+    cfg = load_config(path, data_root=str(label_maps))
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.metainfo.palette = [[0, 0, 0]] * 4
+    with pytest.raises(ConfigError, match='has 4 colours for 3 classes'):
+        check_config(cfg)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.type = 'ADE20KDataset'  # its own colours follow its own classes
+    check_config(cfg)
 
 
 def test_colours_of_other_classes_are_named(label_maps, tmp_path):

@@ -38,7 +38,7 @@ def check_config(cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS) -> Non
             check_paths(dataset, dataset_class, name)
             check_num_classes(cfg, dataset, dataset_class, name)
             check_palette(dataset, dataset_class, name)
-            check_class_folders(dataset, name)
+            check_class_folders(dataset, dataset_class, name)
             check_categories(dataset, dataset_class, name)
 
 
@@ -134,10 +134,16 @@ def check_num_classes(
 def classes_of(dataset: dict, dataset_class: type | None) -> tuple[str, ...] | None:
     """The classes a data set is configured with, or those of its own class."""
     given = (dataset.get('metainfo') or {}).get('classes') or dataset.get('classes')
+    if isinstance(given, str):  # the data set reads a file of names by itself
+        if '://' in given or Path(given).expanduser().is_file():
+            return None
+        raise ConfigError(
+            f'classes={given!r} is no file of class names: write ({given!r},) for a '
+            'single class.'
+        )
     if given is None:
         given = getattr(dataset_class, 'METAINFO', {}).get('classes')
-    # A string names a file of classes, which the data set reads by itself.
-    return None if given is None or isinstance(given, str) else tuple(given)
+    return None if given is None else tuple(given)
 
 
 def check_palette(dataset: dict, dataset_class: type | None, name: str) -> None:
@@ -154,19 +160,28 @@ def check_palette(dataset: dict, dataset_class: type | None, name: str) -> None:
         )
 
 
-def check_class_folders(dataset: dict, name: str) -> None:
-    """Classes named like their folders must stand in the order of the folders."""
-    prefix = dataset.get('data_prefix')
-    classes = classes_of(dataset, None)
-    folder = Path(dataset.get('data_root') or '', prefix if type(prefix) is str else '')
-    if not classes or dataset.get('ann_file') or not folder.is_dir():
+def check_class_folders(dataset: dict, dataset_class: type | None, name: str) -> None:
+    """There must be as many classes as folders, and those of a folder's name in place.
+
+    The others may be names for people, where folders have numbers.
+    """
+    classes, prefix = classes_of(dataset, None), dataset.get('data_prefix') or ''
+    if not classes or dataset.get('ann_file') or not dataset.get('with_label', True):
+        return
+    if isinstance(prefix, dict):
+        prefix = prefix.get('img_path', '')
+    folder = Path(dataset.get('data_root') or '', prefix)
+    if not loads_as(dataset_class, 'CustomDataset') or not folder.is_dir():
         return
     folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    if list(classes) != folders == sorted(classes):
+    fits = len(classes) == len(folders) and not any(
+        one != place and one in folders
+        for one, place in zip(classes, folders, strict=True)
+    )
+    if not fits:
         raise ConfigError(
-            f'metainfo.classes of {name} has the names of the folders in '
-            f'{str(folder)!r} in another order, but labels count them alphabetically: '
-            f'write {tuple(folders)}.'
+            f'metainfo.classes of {name} is {classes}, but labels count the folders in '
+            f'{str(folder)!r} alphabetically: write {tuple(folders)}.'
         )
 
 
@@ -176,27 +191,40 @@ def check_categories(dataset: dict, dataset_class: type | None, name: str) -> No
     Only those given in the config are checked: others are of a published file, which
     may be large.
     """
-    load = getattr(dataset_class, 'load_data_list', None)
     classes, file = classes_of(dataset, None), dataset.get('ann_file')
-    # Subclasses that load in another way may also label in another order.
-    if getattr(load, '__qualname__', '') != 'CocoDataset.load_data_list' or not classes:
+    if not classes or not loads_as(dataset_class, 'CocoDataset'):
         return
     if not file or '://' in file or not is_local(dataset, dataset_class):
         return
     path = Path(dataset.get('data_root') or '', file)
     try:
-        categories = json.loads(path.read_bytes()).get('categories', [])
-    except ValueError as error:
+        categories = json.loads(path.read_bytes())['categories']
+        names = [category['name'] for category in categories]
+    except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f'{str(path)!r}, which {name} reads, is no JSON ({error}): mend ann_file.'
+            f'{str(path)!r}, which {name} reads, is no COCO file '
+            f'({type(error).__name__}: {error}): mend ann_file.'
         ) from None
-    names = [category['name'] for category in categories]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f'{str(path)!r}, which {name} reads, has categories of the same name '
+            f'({", ".join(names)}): rename them.'
+        )
     if [one for one in names if one in classes] != list(classes):
         raise ConfigError(
             f'metainfo.classes of {name} is {classes}, but labels follow the '
             f'categories in {str(path)!r}: choose from {tuple(names)} and keep this '
             'order.'
         )
+
+
+def loads_as(dataset_class: type | None, name: str) -> bool:
+    """Whether data is loaded as in that class of a host, not as a subclass has it.
+
+    What loads in another way may also label in another order.
+    """
+    load = getattr(dataset_class, 'load_data_list', None)
+    return getattr(load, '__qualname__', '') == f'{name}.load_data_list'
 
 
 def all_num_classes(node: object, path: str = '') -> Iterator[tuple[str, int]]:
