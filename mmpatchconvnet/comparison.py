@@ -64,11 +64,13 @@ def compare(
             other columns.
         RuntimeError: A training has failed.
     """
-    settings = {config: settings_of(config) for config in configs}
+    for config in configs:
+        settings_of(config)  # a fault is found before time is spent on training
     runs = [(seed, config) for seed in seeds for config in configs]
     rows = []
     for number, (seed, config) in enumerate(runs, 1):
-        row = find_row(read_rows(rows_file), config, seed, settings[config]['recipe'])
+        settings = settings_of(config)  # as it is now, hours later
+        row = find_row(read_rows(rows_file), config, seed, settings['recipe'])
         if row is None:
             run = run_training(
                 f'{number}/{len(runs)} {config.stem}, seed {seed}',
@@ -82,7 +84,7 @@ def compare(
                 'config': config.stem,
                 'seed': str(seed),
                 **scores_of(run.work_dir),
-                **settings[config],
+                **settings,
                 **circumstances_of(run.work_dir),
             }
             append_row(rows_file, row)
@@ -91,7 +93,7 @@ def compare(
 
 
 def settings_of(config: Path) -> dict[str, str]:
-    """What of a config belongs to a row; found before time is spent on training."""
+    """What of a config belongs to a row."""
     cfg = Config.fromfile(config)
     recipe = recipe_of(cfg)  # first, as hosts change a config when they build it
     model: Any = build_on_meta(cfg)
@@ -146,7 +148,8 @@ def find_row(
             if row['recipe'] != recipe:
                 raise ValueError(
                     f'there is a row of {config.stem} with seed {seed}, but the config '
-                    'has changed since: remove the row, or give another file to --rows.'
+                    'or its base in a host has changed since: remove the row, or give '
+                    'another file to --rows.'
                 )
             return row
     return None

@@ -15,10 +15,15 @@ from mmpatchconvnet.comparison import (
     find_row,
     read_rows,
     recipe_of,
+    settings_of,
 )
 from mmpatchconvnet.datasets import write_scenes
 from mmpatchconvnet.doctor import HOSTS
-from mmpatchconvnet.engine.provenance import package_versions
+from mmpatchconvnet.engine.provenance import (
+    git_state,
+    package_versions,
+    short_commit,
+)
 from mmpatchconvnet.tables import fill_tables
 
 ROOT = Path(__file__).parent.parent
@@ -69,7 +74,7 @@ def test_a_row_of_another_recipe_is_not_taken_for_this_one(tmp_path):
     rows = [dict(config='a', seed='0', recipe='one')]
     assert find_row(rows, Path('a.py'), 1, 'one') is None
     assert find_row(rows, Path('a.py'), 0, 'one') is rows[0]
-    with pytest.raises(ValueError, match='a with seed 0, but the config has changed'):
+    with pytest.raises(ValueError, match='a with seed 0, but the config or its base'):
         find_row(rows, Path('a.py'), 0, 'two')
     append_row(tmp_path / 'rows.csv', rows[0])
     with pytest.raises(ValueError, match='other columns than config, steps'):
@@ -102,6 +107,11 @@ def test_rows_are_those_of_the_configs_as_they_are():
         assert now == recipe, f'{name} has changed: measure it again'
 
 
+def test_the_recipe_is_that_of_the_config_before_a_host_changes_it():
+    path = ROOT / 'configs/demo/mask-rcnn_patchconvnet-tiny_nuclei.py'
+    assert settings_of(path)['recipe'] == recipe_of(Config.fromfile(path))
+
+
 @pytest.mark.slow
 def test_what_has_a_row_is_not_run_again(tmp_path):
     data = write_scenes(tmp_path / 'scenes', num_train=8, num_val=4) / 'classes'
@@ -119,3 +129,4 @@ def test_what_has_a_row_is_not_run_again(tmp_path):
     )  # fmt: skip
     assert 0 <= float(only['top-1']) <= 100
     assert int(only['multiply-adds']) > 0 and only['torch']
+    assert only['commit'] == short_commit(git_state(ROOT))

@@ -134,7 +134,7 @@ def test_sheet_shows_pictures_from_the_whole_set(tmp_path, monkeypatch):
     drawn = {}
 
     def draw_sheet(rows, classes, palette, score_threshold, title):
-        drawn.update(rows=rows, classes=classes, title=title)
+        drawn.update(rows=rows, classes=classes, palette=palette, title=title)
         return np.zeros((8, 8, 3), np.uint8)
 
     monkeypatch.setattr(picture_hooks, 'draw_sheet', draw_sheet)
@@ -149,17 +149,23 @@ def test_sheet_shows_pictures_from_the_whole_set(tmp_path, monkeypatch):
     assert (tmp_path / 'run' / 'sheet.jpg').exists()
 
 
-def test_colours_drawn_by_lot_are_not_taken():
+@pytest.mark.parametrize('chosen', [None, [(1, 2, 3), (4, 5, 6)]])
+def test_colours_that_mmseg_draws_by_lot_are_not_taken(chosen, tmp_path, monkeypatch):
     from mmseg.datasets import BaseSegDataset
 
-    def palette(**metainfo) -> list | None:
-        dataset = BaseSegDataset(metainfo=metainfo, lazy_init=True)
-        assert len(dataset.metainfo['palette']) == 2
-        return picture_hooks.chosen_palette(dataset.metainfo)
+    metainfo = dict(classes=('a', 'b')) | (dict(palette=chosen) if chosen else {})
+    metainfo = BaseSegDataset(metainfo=metainfo, lazy_init=True).metainfo
+    assert len(metainfo['palette']) == 2
+    monkeypatch.setattr(Pictures, 'metainfo', metainfo)
+    palettes = []
 
-    assert palette(classes=('a', 'b')) is None
-    chosen = [(1, 2, 3), (4, 5, 6)]
-    assert palette(classes=('a', 'b'), palette=chosen) == chosen
+    def draw_sheet(rows, classes, palette, *_, **__):
+        palettes.append(palette)
+        return np.zeros((8, 8, 3), np.uint8)
+
+    monkeypatch.setattr(picture_hooks, 'draw_sheet', draw_sheet)
+    make_runner(tmp_path, dict(type=SHEET)).test()
+    assert palettes == [chosen]
 
 
 def test_more_pictures_asked_for_than_there_are(tmp_path, monkeypatch):
