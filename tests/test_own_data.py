@@ -230,7 +230,13 @@ def test_classes_follow_the_categories_of_the_json(classes, message, coco, tmp_p
             r"is no COCO file \(KeyError: 'categories'\): mend ann_file",
         ),
         (
-            '{"categories": [{"name": "leaf"}, {"name": "fruit"}, {"name": "leaf"}]}',
+            '{"categories": [{"name": "leaf"}, {"name": "fruit"}],'
+            ' "images": [{"file_name": "0.jpg"}, {"file_name": "gone.jpg"}]}',
+            'names, such as gone.jpg: mend data_prefix.img, or add them',
+        ),
+        (
+            '{"categories": [{"name": "leaf"}, {"name": "fruit"}, {"name": "leaf"}],'
+            ' "images": []}',
             r'has categories of the same name \(leaf, fruit, leaf\): rename them',
         ),
     ],
@@ -240,9 +246,7 @@ def test_faults_of_a_json_are_named(content, message, coco, tmp_path):
     shutil.copytree(coco, root)
     (root / 'annotations' / 'instances_val.json').write_text(content)
     cfg = load_config(save(BLOCKS[MASK_RCNN], tmp_path), data_root=str(root))
-    with pytest.raises(
-        ConfigError, match=f"val.json', which val_dataloader .*{message}"
-    ):
+    with pytest.raises(ConfigError, match=f'val.* val_dataloader .*{message}'):
         check_config(cfg)
 
 
@@ -276,6 +280,26 @@ def test_a_selection_of_known_classes_has_colours_already(label_maps, tmp_path):
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.type = 'ADE20KDataset'  # its own colours follow its own classes
     check_config(cfg)
+
+
+def test_faults_of_label_maps_are_named(label_maps, tmp_path):
+    block = BLOCKS[UPERNET].replace("('soil', 'leaf', 'fruit')", "('soil', 'leaf')")
+    block = block.replace('num_classes=3', 'num_classes=2')
+    cfg = load_config(save(block, tmp_path), data_root=str(label_maps))
+    with pytest.raises(
+        ConfigError, match=r'0.png.* holds the label 2, but .* 2 classes'
+    ):
+        check_config(cfg)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.reduce_zero_label = True  # mmseg takes one from each label
+    check_config(cfg)
+    options = {'val_dataloader.dataset.img_suffix': '.png'}
+    path = save(BLOCKS[UPERNET], tmp_path)
+    cfg = load_config(path, data_root=str(label_maps), options=options)
+    with pytest.raises(
+        ConfigError, match=r'of val_dataloader holds no \*.png: set img'
+    ):
+        check_config(cfg)
 
 
 def test_colours_of_other_classes_are_named(label_maps, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,14 +89,19 @@ def test_last_checkpoint_may_be_torn_or_wrong(text, tmp_path):
     assert cfg.load_from == str(tmp_path / 'epoch_2.pth')
 
 
-def test_a_moved_work_directory_and_own_file_names(tmp_path):
+def test_a_moved_or_copied_work_directory_and_own_file_names(tmp_path):
     cfg = save(tmp_path, 'step-4.pth', 'step-8.pth')
     (tmp_path / 'last_checkpoint').write_text('elsewhere/step-4.pth')
     assert choose_checkpoint(cfg) == []
     assert cfg.load_from == str(tmp_path / 'step-4.pth')
+    copy = shutil.copytree(tmp_path, tmp_path / 'copy')
+    (copy / 'last_checkpoint').write_text(str(tmp_path / 'step-4.pth'))
+    cfg = Config(dict(work_dir=str(copy), resume='auto'))
+    choose_checkpoint(cfg)
+    assert cfg.load_from == str(copy / 'step-4.pth')
+    cfg = Config(dict(work_dir=str(tmp_path), resume='auto'))
     cfg.default_hooks = dict(checkpoint=dict(filename_tmpl='step-{}.pth'))
     (tmp_path / 'last_checkpoint').unlink()
-    cfg.resume = 'auto'
     choose_checkpoint(cfg)
     assert cfg.load_from == str(tmp_path / 'step-8.pth')
 

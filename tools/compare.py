@@ -1,7 +1,6 @@
 """Train configs with several seeds each, keep a row of every run, and show the spread.
 
-python tools/compare.py configs/demo/*_signs.py configs/comparison/*_signs.py \
-    --data-root PATH --seeds 0 1 2
+python tools/compare.py CONFIG OTHER_CONFIG --data-root PATH --seeds 0 1 2
 """
 
 import argparse

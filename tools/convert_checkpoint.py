@@ -1,7 +1,7 @@
 """Convert a checkpoint between the official names and ours, or take out its backbone.
 
 python tools/convert_checkpoint.py to-ours deit://s60_224_1k s60.pth
-python tools/convert_checkpoint.py to-official work_dirs/NAME/iter_600.pth official.pth
+python tools/convert_checkpoint.py to-official s60.pth official.pth
 python tools/convert_checkpoint.py backbone work_dirs/NAME/iter_400.pth backbone.pth
 """
 

@@ -48,6 +48,10 @@ def main() -> None:
         runner.train()
     except CheckpointError as error:  # of init_cfg, before the first step
         raise SystemExit(f'error: {error}') from None
+    except KeyboardInterrupt:
+        raise SystemExit(
+            f'stopped: --resume goes on from the last checkpoint in {cfg.work_dir}.'
+        ) from None
 
 
 if __name__ == '__main__':

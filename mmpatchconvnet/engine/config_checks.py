@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS
+from PIL import Image
 from torch import nn
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+MAPS = 32  # how many label maps of a data set are read
 # What counts the classes of the data; other parts count things of their own.
 COUNTERS = ('head', 'bbox_head', 'mask_head', 'decode_head', 'data_preprocessor')
 
@@ -39,7 +42,8 @@ def check_config(cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS) -> Non
             check_num_classes(cfg, dataset, dataset_class, name)
             check_palette(dataset, dataset_class, name)
             check_class_folders(dataset, dataset_class, name)
-            check_categories(dataset, dataset_class, name)
+            check_coco_file(dataset, dataset_class, name)
+            check_label_maps(dataset, dataset_class, name)
 
 
 def datasets_of(cfg: Config, dataloader: str) -> Iterator[dict]:
@@ -185,11 +189,11 @@ def check_class_folders(dataset: dict, dataset_class: type | None, name: str) ->
         )
 
 
-def check_categories(dataset: dict, dataset_class: type | None, name: str) -> None:
-    """Classes must follow the categories of the file, as mmdet labels in its order.
+def check_coco_file(dataset: dict, dataset_class: type | None, name: str) -> None:
+    """Classes must follow the file's categories, which mmdet labels in order.
 
-    Only those given in the config are checked: others are of a published file, which
-    may be large.
+    Only a file for classes given in the config is read: others are published, and may
+    be large. Its pictures must be there.
     """
     classes, file = classes_of(dataset, None), dataset.get('ann_file')
     if not classes or not loads_as(dataset_class, 'CocoDataset'):
@@ -198,8 +202,9 @@ def check_categories(dataset: dict, dataset_class: type | None, name: str) -> No
         return
     path = Path(dataset.get('data_root') or '', file)
     try:
-        categories = json.loads(path.read_bytes())['categories']
-        names = [category['name'] for category in categories]
+        content = json.loads(path.read_bytes())
+        names = [category['name'] for category in content['categories']]
+        pictures = [picture['file_name'] for picture in content['images']]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f'{str(path)!r}, which {name} reads, is no COCO file '
@@ -216,6 +221,50 @@ def check_categories(dataset: dict, dataset_class: type | None, name: str) -> No
             f'categories in {str(path)!r}: choose from {tuple(names)} and keep this '
             'order.'
         )
+    prefix = (dataset.get('data_prefix') or {}).get('img') or ''
+    folder = Path(dataset.get('data_root') or '', prefix)
+    missing = [one for one in pictures if not Path(folder, one).is_file()]
+    if missing:
+        raise ConfigError(
+            f'{str(folder)!r} of {name} lacks {len(missing)} pictures that '
+            f'{str(path)!r} names, such as {missing[0]}: mend data_prefix.img, or add '
+            'them.'
+        )
+
+
+def check_label_maps(dataset: dict, dataset_class: type | None, name: str) -> None:
+    """There must be pictures, and pixels of label maps must hold classes.
+
+    A few maps are read, and only where mmseg takes their labels as they are.
+    """
+    classes, prefix = classes_of(dataset, None), dataset.get('data_prefix') or {}
+    known = getattr(dataset_class, 'METAINFO', {}).get('classes')
+    as_they_are = not known and not dataset.get('reduce_zero_label')
+    if not classes or not as_they_are or not is_local(dataset, dataset_class):
+        return
+    if not loads_as(dataset_class, 'BaseSegDataset') or dataset.get('ann_file'):
+        return
+    pictures, maps = (
+        Path(dataset.get('data_root') or '', prefix.get(key) or '')
+        for key in ('img_path', 'seg_map_path')
+    )
+    suffix = dataset.get('img_suffix', '.jpg')
+    if not any(pictures.rglob(f'*{suffix}')):
+        raise ConfigError(
+            f'{str(pictures)!r} of {name} holds no *{suffix}: set img_suffix to what '
+            'the names of its pictures end in.'
+        )
+    paths = sorted(maps.rglob(f'*{dataset.get("seg_map_suffix", ".png")}'))
+    for path in paths[:: len(paths) // MAPS + 1]:
+        labels = np.unique(np.asarray(Image.open(path)))
+        wrong = labels[labels >= len(classes)]
+        wrong = wrong[wrong != dataset.get('ignore_index', 255)]
+        if wrong.size:
+            raise ConfigError(
+                f'{str(path)!r} of {name} holds the label {wrong[0]}, but there are '
+                f'{len(classes)} classes, counted from 0: mend the maps or '
+                'metainfo.classes.'
+            )
 
 
 def loads_as(dataset_class: type | None, name: str) -> bool:

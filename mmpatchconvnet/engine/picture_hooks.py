@@ -126,13 +126,16 @@ class LossCurveHook(Hook):
 
 
 def chosen_palette(metainfo: dict) -> Any:
-    """The colours somebody chose; None for those that mmseg draws by lot, often alike.
+    """The colours somebody chose for these classes, or None.
 
-    It draws them where the metainfo has none, always with this seed.
+    Where nobody did, mmseg draws them by lot, always with this seed and often alike;
+    mmdet leaves those of its own classes, however many were given.
     """
     palette: Any = metainfo.get('palette')
-    drawn = np.random.RandomState(42).randint(0, 255, (len(metainfo['classes']), 3))
-    return None if np.array_equal(palette, drawn) else palette
+    count = len(metainfo['classes'])
+    drawn = np.random.RandomState(42).randint(0, 255, (count, 3))
+    inherited = palette is not None and len(palette) != count
+    return None if inherited or np.array_equal(palette, drawn) else palette
 
 
 def title_of(runner: Runner) -> str:

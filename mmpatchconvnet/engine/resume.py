@@ -67,8 +67,8 @@ def newest_checkpoint(cfg: Config) -> tuple[str | None, list[str]]:
         name = pointer.read_text(errors='replace').strip('\0 \n')
         if '://' in name:  # not on this machine: mmengine reads it
             return name, []
-        # The work directory may have been moved since.
-        places = (Path(name), work_dir / Path(name).name)
+        # The work directory may have been moved or copied since.
+        places = (work_dir / Path(name).name, Path(name))
         named = [path for path in places if path.suffix == '.pth' and path.exists()]
         if not named:
             notes.append(f'{pointer} names {name!r}, which is not there: passed over.')

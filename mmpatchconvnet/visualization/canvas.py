@@ -7,6 +7,7 @@ of what lies underneath.
 
 import os
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -83,6 +84,7 @@ def render(figure: Figure) -> Array:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
+@lru_cache(maxsize=4096)
 def text_width(text: str, size: float) -> float:
     """Width in pixels of a line set at `size` pixels."""
     if not text.strip():

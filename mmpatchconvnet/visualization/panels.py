@@ -173,8 +173,8 @@ def apart(tags: Iterable[Text]) -> list[Text]:
     """Tags, each moved down until it covers none before it."""
     placed: list[Text] = []
     for tag in tags:
-        while any(_overlap(tag, other) for other in placed):
-            tag = replace(tag, y=tag.y + 1)
+        while covered := next((one for one in placed if _overlap(tag, one)), None):
+            tag = replace(tag, y=covered.y + 1.5 * tag.size)
         placed.append(tag)
     return placed
 
