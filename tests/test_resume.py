@@ -142,7 +142,7 @@ from mmengine.registry import HOOKS
 class KillHook(Hook):
     def after_train_iter(self, runner, *_, **__):
         if runner.iter + 1 == int(os.environ.get('KILL_AT', -1)):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.Signals[os.environ['KILL_BY']])
 """
 
 
@@ -158,7 +158,7 @@ def place(tmp_path_factory) -> Path:
 
 
 def train(
-    place: Path, name: str, *arguments: str, kill_at: int = -1
+    place: Path, name: str, *arguments: str, kill_at: int = -1, by: str = 'SIGKILL'
 ) -> subprocess.CompletedProcess:
     return subprocess.run(
         [
@@ -168,7 +168,7 @@ def train(
         cwd=place,
         capture_output=True,
         text=True,
-        env=os.environ | dict(PYTHONPATH=str(place), KILL_AT=str(kill_at)),
+        env=os.environ | dict(PYTHONPATH=str(place), KILL_AT=str(kill_at), KILL_BY=by),
     )
 
 
@@ -226,6 +226,15 @@ def test_a_killed_run_goes_on_from_the_last_whole_checkpoint(place, whole):
     assert json.loads(log.read_text().splitlines()[0])['step'] == 5
     assert logged_losses(folder) == logged_losses(whole)
     assert_same_end(folder, whole)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_interrupted_says_how_it_goes_on(place):
+    done = train(place, 'interrupted', kill_at=2, by='SIGINT')
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        'stopped: --resume goes on from the last checkpoint in interrupted.\n'
+    )
 
 
 @pytest.mark.slow

@@ -175,8 +175,8 @@ def convert_to_deit(state_dict: Mapping) -> dict[str, Tensor]:
     weights = tensors_of(state_dict)
     if has_batch_norm(weights):
         raise CheckpointError(
-            'the blocks of this classifier have BatchNorm, those of the official code '
-            'LayerNorm: give one that was trained with norm_cfg=None.'
+            'the blocks of this checkpoint have BatchNorm, those of the official code '
+            'LayerNorm: give a classifier that was trained with norm_cfg=None.'
         )
     names_of = inverted(merged(tables_for_ours(weights)))
     check_keys(
