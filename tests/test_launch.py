@@ -141,7 +141,9 @@ def test_folders_may_have_other_names_but_must_be_as_many_as_classes(scenes):
         'model.head.num_classes': len(shown) - 1,
         'data_preprocessor.num_classes': len(shown) - 1,
     }
-    with pytest.raises(ConfigError, match='but labels count the folders'):
+    with pytest.raises(
+        ConfigError, match=r'5 names for the 6 folders in .*: give each'
+    ):
         check_config(load_config(path, data_root=root, options=options))
 
 

@@ -62,6 +62,8 @@ def test_a_url_is_resumed_with_its_seed(tmp_path, monkeypatch):
     cfg = Config(dict(resume=True, load_from=str(tmp_path)))
     (note,) = choose_checkpoint(cfg)
     assert note.endswith('is not read: give it with --seed.')
+    cfg.randomness = dict(seed=5)
+    assert choose_checkpoint(cfg) == []
 
 
 def test_torn_checkpoints_are_named_and_passed_over(tmp_path):
@@ -229,12 +231,17 @@ def test_a_killed_run_goes_on_from_the_last_whole_checkpoint(place, whole):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_interrupted_says_how_it_goes_on(place):
-    done = train(place, 'interrupted', kill_at=2, by='SIGINT')
+@pytest.mark.parametrize(
+    ('kill_at', 'message'),
+    [
+        (2, 'stopped before a checkpoint in stopped2.\n'),
+        (6, 'stopped: --resume goes on from the last checkpoint in stopped6.\n'),
+    ],
+)
+def test_a_run_that_is_interrupted_says_how_it_goes_on(kill_at, message, place):
+    done = train(place, f'stopped{kill_at}', kill_at=kill_at, by='SIGINT')
     assert done.returncode == 1
-    assert done.stderr.endswith(
-        'stopped: --resume goes on from the last checkpoint in interrupted.\n'
-    )
+    assert done.stderr.endswith(message)
 
 
 @pytest.mark.slow

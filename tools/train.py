@@ -4,6 +4,7 @@ python tools/train.py configs/mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.p
 """
 
 import os
+from pathlib import Path
 
 # Waiting CPU threads must not spin: data workers and other programs share the cores,
 # and training was 10 times slower for it. OpenMP reads this when torch is imported.
@@ -49,6 +50,10 @@ def main() -> None:
     except CheckpointError as error:  # of init_cfg, before the first step
         raise SystemExit(f'error: {error}') from None
     except KeyboardInterrupt:
+        if not Path(cfg.work_dir, 'last_checkpoint').is_file():
+            raise SystemExit(
+                f'stopped before a checkpoint in {cfg.work_dir}.'
+            ) from None
         raise SystemExit(
             f'stopped: --resume goes on from the last checkpoint in {cfg.work_dir}.'
         ) from None

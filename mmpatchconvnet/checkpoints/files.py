@@ -25,11 +25,11 @@ def load_file(
     torch.serialization.add_safe_globals(allowed)
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError):
+    except (UnpicklingError, RuntimeError, EOFError) as error:
         raise CheckpointError(
             f'{path} is torn or holds more than tensors: give a checkpoint that is '
             'whole and saved as a state_dict.'
-        ) from None
+        ) from error
 
 
 def local_file(path: str) -> str:

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS
+from mmengine.fileio import list_dir_or_file
+from mmengine.registry import DATASETS, TRANSFORMS, Registry
 from PIL import Image
 from torch import nn
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 MAPS = 32  # how many label maps of a data set are read
+HOSTS = ('mmseg.', 'mmcv.', 'mmpatchconvnet.')  # whose transforms keep labels
 # What counts the classes of the data; other parts count things of their own.
 COUNTERS = ('head', 'bbox_head', 'mask_head', 'decode_head', 'data_preprocessor')
 
@@ -43,7 +45,7 @@ def check_config(cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS) -> Non
             check_palette(dataset, dataset_class, name)
             check_class_folders(dataset, dataset_class, name)
             check_coco_file(dataset, dataset_class, name)
-            check_label_maps(dataset, dataset_class, name)
+            check_label_maps(cfg, dataset, name)
 
 
 def datasets_of(cfg: Config, dataloader: str) -> Iterator[dict]:
@@ -65,12 +67,14 @@ def innermost(dataset: object) -> Iterator[dict]:
             yield dataset
 
 
-def find_class(dataset: dict, scope: str | None) -> type | None:
+def find_class(
+    settings: dict, scope: str | None, registry: Registry = DATASETS
+) -> type | None:
     """The class behind `type`, which is a name or, in a lazy config, the class."""
-    kind = dataset.get('type')
+    kind = settings.get('type')
     if not isinstance(kind, str):
         return kind
-    with DATASETS.switch_scope_and_registry(dataset.get('_scope_', scope)) as host:
+    with registry.switch_scope_and_registry(settings.get('_scope_', scope)) as host:
         return host.get(kind)
 
 
@@ -178,11 +182,14 @@ def check_class_folders(dataset: dict, dataset_class: type | None, name: str) ->
     if not loads_as(dataset_class, 'CustomDataset') or not folder.is_dir():
         return
     folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    fits = len(classes) == len(folders) and not any(
-        one != place and one in folders
-        for one, place in zip(classes, folders, strict=True)
-    )
-    if not fits:
+    if len(classes) != len(folders):
+        raise ConfigError(
+            f'metainfo.classes of {name} has {len(classes)} names for the '
+            f'{len(folders)} folders in {str(folder)!r}, which are its labels: give '
+            'each class a folder, if only an empty one, or mend metainfo.classes.'
+        )
+    pairs = zip(classes, folders, strict=True)
+    if any(one != place and one in folders for one, place in pairs):
         raise ConfigError(
             f'metainfo.classes of {name} is {classes}, but labels count the folders in '
             f'{str(folder)!r} alphabetically: write {tuple(folders)}.'
@@ -192,8 +199,8 @@ def check_class_folders(dataset: dict, dataset_class: type | None, name: str) ->
 def check_coco_file(dataset: dict, dataset_class: type | None, name: str) -> None:
     """Classes must follow the file's categories, which mmdet labels in order.
 
-    Only a file for classes given in the config is read: others are published, and may
-    be large. Its pictures must be there.
+    Only a file for classes given in the config is read. Of own classes, pictures with
+    objects must be there; those of published files are too many to look for.
     """
     classes, file = classes_of(dataset, None), dataset.get('ann_file')
     if not classes or not loads_as(dataset_class, 'CocoDataset'):
@@ -204,67 +211,105 @@ def check_coco_file(dataset: dict, dataset_class: type | None, name: str) -> Non
     try:
         content = json.loads(path.read_bytes())
         names = [category['name'] for category in content['categories']]
-        pictures = [picture['file_name'] for picture in content['images']]
+        used = {one['image_id'] for one in content.get('annotations', [])}
+        pictures = [one['file_name'] for one in content['images'] if one['id'] in used]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f'{str(path)!r}, which {name} reads, is no COCO file '
             f'({type(error).__name__}: {error}): mend ann_file.'
         ) from None
-    if len(set(names)) < len(names):
+    chosen = [one for one in names if one in classes]
+    if sorted(chosen) != sorted({*chosen}):
+        twice = next(one for one in chosen if chosen.count(one) > 1)
         raise ConfigError(
-            f'{str(path)!r}, which {name} reads, has categories of the same name '
-            f'({", ".join(names)}): rename them.'
+            f'{str(path)!r}, which {name} reads, has several categories of the name '
+            f'{twice!r}: rename them.'
         )
-    if [one for one in names if one in classes] != list(classes):
+    if chosen != list(classes):
         raise ConfigError(
             f'metainfo.classes of {name} is {classes}, but labels follow the '
             f'categories in {str(path)!r}: choose from {tuple(names)} and keep this '
             'order.'
         )
     prefix = (dataset.get('data_prefix') or {}).get('img') or ''
+    published = {*classes} <= {*getattr(dataset_class, 'METAINFO', {})['classes']}
+    if published or '://' in prefix or dataset.get('indices') is not None:
+        return
     folder = Path(dataset.get('data_root') or '', prefix)
     missing = [one for one in pictures if not Path(folder, one).is_file()]
     if missing:
         raise ConfigError(
-            f'{str(folder)!r} of {name} lacks {len(missing)} pictures that '
-            f'{str(path)!r} names, such as {missing[0]}: mend data_prefix.img, or add '
-            'them.'
+            f'{missing[0]!r} and perhaps others ({len(missing)} in all) are named in '
+            f'{str(path)!r} but not in {str(folder)!r} of {name}: mend '
+            'data_prefix.img, or add them.'
         )
 
 
-def check_label_maps(dataset: dict, dataset_class: type | None, name: str) -> None:
+def check_label_maps(cfg: Config, dataset: dict, name: str) -> None:
     """There must be pictures, and pixels of label maps must hold classes.
 
-    A few maps are read, and only where mmseg takes their labels as they are.
+    A few maps are read, of own classes and where nothing changes their labels.
     """
+    scope = cfg.get('default_scope')
+    dataset_class = find_class(dataset, scope)
     classes, prefix = classes_of(dataset, None), dataset.get('data_prefix') or {}
     known = getattr(dataset_class, 'METAINFO', {}).get('classes')
-    as_they_are = not known and not dataset.get('reduce_zero_label')
-    if not classes or not as_they_are or not is_local(dataset, dataset_class):
+    if not classes or known or dataset.get('ann_file'):
         return
-    if not loads_as(dataset_class, 'BaseSegDataset') or dataset.get('ann_file'):
+    if not loads_as(dataset_class, 'BaseSegDataset'):
         return
-    pictures, maps = (
-        Path(dataset.get('data_root') or '', prefix.get(key) or '')
-        for key in ('img_path', 'seg_map_path')
-    )
-    suffix = dataset.get('img_suffix', '.jpg')
-    if not any(pictures.rglob(f'*{suffix}')):
+    if not is_local(dataset, dataset_class):
+        return
+    root, suffix = dataset.get('data_root') or '', dataset.get('img_suffix', '.jpg')
+    folder = Path(root, prefix.get('img_path') or '')
+    pictures = sorted(list_dir_or_file(folder, False, suffix=suffix, recursive=True))
+    if not pictures:
         raise ConfigError(
-            f'{str(pictures)!r} of {name} holds no *{suffix}: set img_suffix to what '
-            'the names of its pictures end in.'
+            f'{str(folder)!r} of {name} holds no *{suffix}: set img_suffix to what the '
+            'names of its pictures end in.'
         )
-    paths = sorted(maps.rglob(f'*{dataset.get("seg_map_suffix", ".png")}'))
-    for path in paths[:: len(paths) // MAPS + 1]:
-        labels = np.unique(np.asarray(Image.open(path)))
-        wrong = labels[labels >= len(classes)]
-        wrong = wrong[wrong != dataset.get('ignore_index', 255)]
-        if wrong.size:
+    ending = dataset.get('seg_map_suffix', '.png')
+    if not prefix.get('seg_map_path') or not isinstance(suffix, str):
+        return
+    if ending != '.png' or not keeps_labels(dataset, scope):
+        return
+    ignored = {255, *settings_named('ignore_index', cfg.to_dict())}
+    for picture in pictures[:: len(pictures) // MAPS + 1]:
+        path = Path(root, prefix['seg_map_path'], picture.removesuffix(suffix) + ending)
+        try:
+            labels = {*np.unique(np.asarray(Image.open(path))).tolist()}
+        except OSError as error:
+            raise ConfigError(
+                f'{str(path)!r}, the label map of {picture} in {name}, cannot be read '
+                f'({error}): add it, or mend data_prefix.seg_map_path.'
+            ) from None
+        wrong = [one for one in labels - ignored if one >= len(classes)]
+        if wrong:
             raise ConfigError(
                 f'{str(path)!r} of {name} holds the label {wrong[0]}, but there are '
-                f'{len(classes)} classes, counted from 0: mend the maps or '
-                'metainfo.classes.'
+                f'{len(classes)} classes, counted from 0: mend the maps, '
+                'metainfo.classes or ignore_index.'
             )
+
+
+def keeps_labels(dataset: dict, scope: str | None) -> bool:
+    """Whether labels reach the loss as they are in their file."""
+    steps = dataset.get('pipeline') or []
+    if any(settings_named('reduce_zero_label', [dataset, steps])):
+        return False
+    kinds = [find_class(step, scope, TRANSFORMS) for step in steps]
+    return all(getattr(kind, '__module__', '').startswith(HOSTS) for kind in kinds)
+
+
+def settings_named(name: str, node: object) -> Iterator[Any]:
+    """The values of this name, anywhere in nested dicts, lists and tuples."""
+    if isinstance(node, dict):
+        if name in node:
+            yield node[name]
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for one in node:
+            yield from settings_named(name, one)
 
 
 def loads_as(dataset_class: type | None, name: str) -> bool:

@@ -37,13 +37,13 @@ def choose_checkpoint(cfg: Config) -> list[str]:
 
 def take_seed(cfg: Config) -> list[str]:
     """Set the seed to that of the checkpoint, and say so where it was another."""
-    if not Path(cfg.load_from).is_file():  # a folder of sharded ones has it elsewhere
-        return [f'the seed in {cfg.load_from} is not read: give it with --seed.']
     randomness = cfg.get('randomness') or {}
-    given, seed = (
-        randomness.get('seed'),
-        load_file(cfg.load_from).get('meta', {}).get('seed'),
-    )
+    given = randomness.get('seed')
+    if not Path(cfg.load_from).is_file():  # not read here: a folder, or remote
+        unknown = f'the seed in {cfg.load_from} is not read: give it with --seed.'
+        return [unknown] if given is None else []
+    content = load_file(cfg.load_from)
+    seed = content.get('meta', {}).get('seed') if isinstance(content, dict) else None
     if seed is None or seed == given:
         return []
     cfg.randomness = dict(randomness, seed=seed)

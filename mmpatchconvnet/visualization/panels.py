@@ -182,7 +182,8 @@ def apart(tags: Iterable[Text]) -> list[Text]:
 def _overlap(tag: Text, other: Text) -> bool:
     left, right = sorted((tag, other), key=lambda text: text.x)
     beside = left.x + text_width(left.text, left.size) + 4 <= right.x
-    return not beside and abs(tag.y - other.y) < 1.5 * tag.size
+    # A little less than what `apart` moves a tag by, whatever is lost to rounding.
+    return not beside and abs(tag.y - other.y) < 1.49 * tag.size
 
 
 def _innermost(mask: Array) -> tuple[int, int]:
