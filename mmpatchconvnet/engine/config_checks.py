@@ -219,7 +219,7 @@ def check_coco_file(dataset: dict, dataset_class: type | None, name: str) -> Non
             f'({type(error).__name__}: {error}): mend ann_file.'
         ) from None
     chosen = [one for one in names if one in classes]
-    if sorted(chosen) != sorted({*chosen}):
+    if len({*chosen}) < len(chosen):
         twice = next(one for one in chosen if chosen.count(one) > 1)
         raise ConfigError(
             f'{str(path)!r}, which {name} reads, has several categories of the name '
@@ -232,16 +232,16 @@ def check_coco_file(dataset: dict, dataset_class: type | None, name: str) -> Non
             'order.'
         )
     prefix = (dataset.get('data_prefix') or {}).get('img') or ''
-    published = {*classes} <= {*getattr(dataset_class, 'METAINFO', {})['classes']}
-    if published or '://' in prefix or dataset.get('indices') is not None:
+    known = getattr(dataset_class, 'METAINFO', {}).get('classes', ())
+    if {*classes} <= {*known} or '://' in prefix or dataset.get('indices') is not None:
         return
     folder = Path(dataset.get('data_root') or '', prefix)
     missing = [one for one in pictures if not Path(folder, one).is_file()]
     if missing:
         raise ConfigError(
-            f'{missing[0]!r} and perhaps others ({len(missing)} in all) are named in '
-            f'{str(path)!r} but not in {str(folder)!r} of {name}: mend '
-            'data_prefix.img, or add them.'
+            f'{str(folder)!r} of {name} has no {missing[0]!r}, one of {len(missing)} '
+            f'missing pictures that {str(path)!r} names: mend data_prefix.img, or add '
+            'them.'
         )
 
 
