@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from goldens import official_state_dict
+from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmpatchconvnet import AttentionPooling, PatchConvNet, PerTokenLinearHead
@@ -21,6 +22,12 @@ from mmpatchconvnet.checkpoints import (
 
 TOOL = Path(__file__).parent.parent / 'tools' / 'convert_checkpoint.py'
 ARCH = dict(embed_dims=32, depth=2)
+
+
+@pytest.fixture(autouse=True)
+def scope() -> None:
+    """Heads look for their loss in it; another test may have left another's."""
+    init_default_scope('mmpretrain')
 
 
 def official(kind: str) -> dict[str, torch.Tensor]:

@@ -233,7 +233,7 @@ def test_classes_follow_the_categories_of_the_json(classes, message, coco, tmp_p
             '{"categories": [{"name": "leaf"}, {"name": "fruit"}], "images":'
             ' [{"id": 0, "file_name": "0.jpg"}, {"id": 1, "file_name": "gone.jpg"}],'
             ' "annotations": [{"image_id": 0}, {"image_id": 1}]}',
-            r"images/val' of val_dataloader has no 'gone.jpg', one of 1 missing .*: mend da",
+            r"images/val' of val_dataloader has no 'gone.jpg', one of 1 missing",
         ),
         (
             '{"categories": [{"name": "leaf"}, {"name": "fruit"}, {"name": "leaf"}],'
