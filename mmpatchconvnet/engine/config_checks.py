@@ -21,7 +21,7 @@ from torch import nn
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 MAPS = 32  # how many label maps of a data set are read
-HOSTS = ('mmseg.', 'mmcv.', 'mmpatchconvnet.')  # whose transforms keep labels
+KNOWN = ('mmseg.', 'mmcv.', 'mmpatchconvnet.')  # whose transforms keep labels
 # What counts the classes of the data; other parts count things of their own.
 COUNTERS = ('head', 'bbox_head', 'mask_head', 'decode_head', 'data_preprocessor')
 
@@ -45,7 +45,7 @@ def check_config(cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS) -> Non
             check_palette(dataset, dataset_class, name)
             check_class_folders(dataset, dataset_class, name)
             check_coco_file(dataset, dataset_class, name)
-            check_label_maps(cfg, dataset, name)
+            check_label_maps(cfg, dataset, dataset_class, name)
 
 
 def datasets_of(cfg: Config, dataloader: str) -> Iterator[dict]:
@@ -245,20 +245,20 @@ def check_coco_file(dataset: dict, dataset_class: type | None, name: str) -> Non
         )
 
 
-def check_label_maps(cfg: Config, dataset: dict, name: str) -> None:
+def check_label_maps(
+    cfg: Config, dataset: dict, dataset_class: type | None, name: str
+) -> None:
     """There must be pictures, and pixels of label maps must hold classes.
 
     A few maps are read, of own classes and where nothing changes their labels.
     """
-    scope = cfg.get('default_scope')
-    dataset_class = find_class(dataset, scope)
     classes, prefix = classes_of(dataset, None), dataset.get('data_prefix') or {}
     known = getattr(dataset_class, 'METAINFO', {}).get('classes')
     if not classes or known or dataset.get('ann_file'):
         return
-    if not loads_as(dataset_class, 'BaseSegDataset'):
-        return
-    if not is_local(dataset, dataset_class):
+    if not loads_as(dataset_class, 'BaseSegDataset') or not is_local(
+        dataset, dataset_class
+    ):
         return
     root, suffix = dataset.get('data_root') or '', dataset.get('img_suffix', '.jpg')
     folder = Path(root, prefix.get('img_path') or '')
@@ -271,7 +271,7 @@ def check_label_maps(cfg: Config, dataset: dict, name: str) -> None:
     ending = dataset.get('seg_map_suffix', '.png')
     if not prefix.get('seg_map_path') or not isinstance(suffix, str):
         return
-    if ending != '.png' or not keeps_labels(dataset, scope):
+    if ending != '.png' or not keeps_labels(dataset, cfg.get('default_scope')):
         return
     ignored = {255, *settings_named('ignore_index', cfg.to_dict())}
     for picture in pictures[:: len(pictures) // MAPS + 1]:
@@ -294,11 +294,11 @@ def check_label_maps(cfg: Config, dataset: dict, name: str) -> None:
 
 def keeps_labels(dataset: dict, scope: str | None) -> bool:
     """Whether labels reach the loss as they are in their file."""
-    steps = dataset.get('pipeline') or []
-    if any(settings_named('reduce_zero_label', [dataset, steps])):
+    if any(settings_named('reduce_zero_label', dataset)):
         return False
+    steps = dataset.get('pipeline') or []
     kinds = [find_class(step, scope, TRANSFORMS) for step in steps]
-    return all(getattr(kind, '__module__', '').startswith(HOSTS) for kind in kinds)
+    return all(getattr(kind, '__module__', '').startswith(KNOWN) for kind in kinds)
 
 
 def settings_named(name: str, node: object) -> Iterator[Any]:
