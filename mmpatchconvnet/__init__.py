@@ -1,7 +1,7 @@
 """PatchConvNet for mmpretrain, mmdet and mmsegmentation.
 
 Importing this is cheap: it mends what is missing in the installed OpenMMLab (see
-`compat.py`) and loads the models on first use. An ImportError here would reach a user
+`compat`) and loads the models on first use. An ImportError here would reach a user
 as "not in the registry", so nothing heavy stands at this level.
 """
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: str | Path, content: bytes) -> None:
+def atomic_write(path: str | Path, content: bytes) -> None:
     """Write beside the target, then rename; killed midway, it leaves the old file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """A trained model for inference: what is linear, one step after the other, becomes one.
 
-Blocks are folded (`models/folded.py`). Where a `DeconvPyramid` ends a level with
+Blocks are folded (`models/block/folded.py`). Where a `DeconvPyramid` ends a level with
 a transposed convolution and an FPN or UPerHead starts with a 1x1 convolution, they are
 merged, which at stride 4, where a map is largest, saves 60 % of the two.
 """

@@ -31,10 +31,10 @@ HOOKS = Registry(
     parent=MMENGINE_HOOKS,
     scope='mmpatchconvnet',
     locations=[
-        'mmpatchconvnet.engine.atomic_checkpoint',
-        'mmpatchconvnet.engine.iteration_seeds',
-        'mmpatchconvnet.engine.picture_hooks',
-        'mmpatchconvnet.engine.progress_bar',
+        'mmpatchconvnet.engine.hooks.checkpoint',
+        'mmpatchconvnet.engine.hooks.seeds',
+        'mmpatchconvnet.engine.hooks.visualization',
+        'mmpatchconvnet.engine.hooks.progress_bar',
     ],
 )
 MODEL_WRAPPERS = Registry(

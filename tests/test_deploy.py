@@ -11,11 +11,11 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from mmpatchconvnet import PatchConvNet, deploy
-from mmpatchconvnet.benchmark.batches import batch_of
-from mmpatchconvnet.benchmark.subjects import CONFIGS, load
-from mmpatchconvnet.complexity import build_model, count_macs
 from mmpatchconvnet.deploy import switch_to_deploy
-from mmpatchconvnet.models import onednn
+from mmpatchconvnet.experiments.benchmark.batches import batch_of
+from mmpatchconvnet.experiments.benchmark.subjects import CONFIGS, load
+from mmpatchconvnet.experiments.complexity import build_model, count_macs
+from mmpatchconvnet.models.block import onednn
 from mmpatchconvnet.registry import MODELS
 
 ARCH = dict(embed_dims=32, depth=4, layer_scale_init_value=0.5)

@@ -55,7 +55,7 @@ def test_import_loads_neither_torch_nor_a_host():
 
 def test_library_imports_no_host():
     done = run(
-        'import sys, mmpatchconvnet.models, mmpatchconvnet.engine.progress_bar; '
+        'import sys, mmpatchconvnet.models, mmpatchconvnet.engine.hooks.progress_bar; '
         'print({"mmdet", "mmseg", "mmpretrain"} & set(sys.modules))'
     )
     assert done.stdout.strip().endswith('set()'), done.stderr

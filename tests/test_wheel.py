@@ -15,7 +15,7 @@ LEFT_BEHIND = '.*', 'work_dirs', 'build', 'dist', '*.egg-info', '__pycache__'
 BUILDS = """
 import mmpatchconvnet
 from mmengine.hub import get_config
-from mmpatchconvnet.complexity import build_on_meta, count_parameters
+from mmpatchconvnet.experiments.complexity import build_on_meta, count_parameters
 
 leaf = 'upernet/patchconvnet-s60_upernet_8xb2-160k_ade20k-512x512.py'
 print(count_parameters(build_on_meta(get_config(f'mmpatchconvnet::{leaf}'))))

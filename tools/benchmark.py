@@ -15,10 +15,15 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 import torch
 from rich.console import Console
 
-from mmpatchconvnet.benchmark.measure import draw, measure
-from mmpatchconvnet.benchmark.passes import PARTS, Setting
-from mmpatchconvnet.benchmark.subjects import BASELINES, CONFIGS, MODES, SIZES
-from mmpatchconvnet.row_files import append_row
+from mmpatchconvnet.experiments.benchmark.measure import draw, measure
+from mmpatchconvnet.experiments.benchmark.subjects import (
+    BASELINES,
+    CONFIGS,
+    MODES,
+    SIZES,
+)
+from mmpatchconvnet.experiments.benchmark.workload import PARTS, Setting
+from mmpatchconvnet.experiments.rows import append_row
 
 
 def main() -> None:

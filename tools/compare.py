@@ -12,7 +12,7 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 from rich.console import Console
 
-from mmpatchconvnet.comparison import compare, draw_scores
+from mmpatchconvnet.experiments.comparison import compare, draw_scores
 
 
 def main() -> None:

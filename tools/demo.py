@@ -5,7 +5,7 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from mmpatchconvnet.demo import results_table, run_demo
+from mmpatchconvnet.experiments.demo import results_table, run_demo
 
 
 def main() -> None:

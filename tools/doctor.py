@@ -6,7 +6,7 @@ import sys
 from rich.console import Console
 from rich.markup import escape
 
-from mmpatchconvnet.doctor import examine
+from mmpatchconvnet.compat.doctor import examine
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ python tools/draw_benchmark.py resolution rows.csv b.png --where pass=training
 import argparse
 from pathlib import Path
 
-from mmpatchconvnet.benchmark.subjects import PUBLISHED
-from mmpatchconvnet.row_files import read_rows, select
+from mmpatchconvnet.experiments.benchmark.subjects import PUBLISHED
+from mmpatchconvnet.experiments.rows import read_rows, select
 from mmpatchconvnet.visualization.tradeoffs import plot_accuracy, plot_resolution
 
 

@@ -10,11 +10,15 @@ from pathlib import Path
 import yaml
 from rich.progress import track
 
-from mmpatchconvnet.benchmark.measure import draw as draw_speed
-from mmpatchconvnet.comparison import draw_scores
-from mmpatchconvnet.model_index import draw_models, fill_metafile, write_metafile
-from mmpatchconvnet.row_files import read_rows, select
-from mmpatchconvnet.tables import fill_tables
+from mmpatchconvnet.experiments.benchmark.measure import draw as draw_speed
+from mmpatchconvnet.experiments.comparison import draw_scores
+from mmpatchconvnet.experiments.model_index import (
+    draw_models,
+    fill_metafile,
+    write_metafile,
+)
+from mmpatchconvnet.experiments.rows import read_rows, select
+from mmpatchconvnet.experiments.tables import fill_tables
 
 ROOT = Path(__file__).parent.parent
 ROWS = ('comparison', 'speed')  # files below benchmarks/

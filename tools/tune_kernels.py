@@ -2,8 +2,9 @@
 
 python tools/tune_kernels.py --rows benchmarks/kernels.csv
 
-They are written to `mmpatchconvnet/kernels/tiles.json` under the name of the GPU; the
-table compares each kernel with what the GPU reaches in a copy and in a product.
+They are written to `mmpatchconvnet/models/block/triton/tiles.json` under
+the name of the GPU; the table compares each kernel with what the GPU reaches in a copy
+and in a product.
 """
 
 import argparse
@@ -15,9 +16,9 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from mmpatchconvnet.benchmark.measure import machine
-from mmpatchconvnet.row_files import Row, append_row
-from mmpatchconvnet.tables import markdown
+from mmpatchconvnet.experiments.benchmark.measure import machine
+from mmpatchconvnet.experiments.rows import Row, append_row
+from mmpatchconvnet.experiments.tables import markdown
 
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16, 'fp32': torch.float32}
 
@@ -42,13 +43,13 @@ def tune_all(dtype: torch.dtype, console: Console) -> list[Row]:
     """Tune one kernel after the other; a row for each on each map."""
     from triton.testing import do_bench  # comes with PyTorch for CUDA
 
-    from mmpatchconvnet.kernels import tuning
-    from mmpatchconvnet.kernels.tiles import place_of
+    from mmpatchconvnet.models.block.triton import tuning
+    from mmpatchconvnet.models.block.triton.tiles import device_key
 
     def timer(run: Callable[[], object]) -> float:
         return do_bench(run, rep=50, return_mode='median') / 1e3
 
-    place, rows = place_of(torch.empty(0, dtype=dtype, device='cuda')), []
+    place, rows = device_key(torch.empty(0, dtype=dtype, device='cuda')), []
     ceilings = tuning.measure_ceilings(dtype, timer)
     console.print(
         f'{place}: {ceilings.bandwidth / 1e9:.0f} GB/s in a copy, '

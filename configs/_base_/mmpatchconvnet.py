@@ -2,8 +2,8 @@
 
 The host's own train script reads a config before it runs `custom_imports`, but the
 next base may be one of `mmseg::`, which mmengine finds only with the help of
-`compat.py`. `custom_imports` is for processes that get the parsed config: the models of
-mmdet need their ops answered before they load.
+`mmpatchconvnet.compat`. `custom_imports` is for processes that get the parsed config:
+mmdet's models import their ops when they are loaded.
 """
 
 __import__('mmpatchconvnet')

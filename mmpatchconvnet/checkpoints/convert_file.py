@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmpatchconvnet.atomic_files import write_whole
+from mmpatchconvnet.atomic_files import atomic_write
 from mmpatchconvnet.checkpoints.conversion import (
     CheckpointError,
     backbone_weights,
@@ -82,7 +82,7 @@ def convert_file(
 
     buffer = io.BytesIO()
     torch.save(written, buffer)
-    write_whole(target, buffer.getvalue())
+    atomic_write(target, buffer.getvalue())
     return key_report(mode, ours, written)
 
 

@@ -11,7 +11,7 @@ import torch
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 
-from mmpatchconvnet.atomic_files import write_whole
+from mmpatchconvnet.atomic_files import atomic_write
 from mmpatchconvnet.checkpoints.conversion import (
     CheckpointError,
     convert_deit_checkpoint,
@@ -91,7 +91,7 @@ def record_hash(place: Path) -> None:
     """Record the SHA-256 of a file beside it, in the format of `sha256sum`."""
     record = record_of(place)
     try:
-        write_whole(record, f'{sha256_of(place)}  {place.name}\n'.encode())
+        atomic_write(record, f'{sha256_of(place)}  {place.name}\n'.encode())
     except OSError as error:  # a shared cache may be read-only
         print_log(f'{place} is used without a record of its hash: {error}', 'current')
 

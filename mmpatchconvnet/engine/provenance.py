@@ -1,12 +1,10 @@
 """What a run leaves beside its results: where, how and with what it was made."""
 
-import importlib.util
 import json
 import platform
 import shlex
 import subprocess
 import sys
-from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,9 @@ from mmengine.dist import master_only
 from mmengine.runner import FlexibleRunner, Runner
 from mmengine.utils.dl_utils import collect_env
 
-from mmpatchconvnet import __version__
-from mmpatchconvnet.atomic_files import write_whole
-from mmpatchconvnet.doctor import HOSTS, NEEDED, look_at_ops
+from mmpatchconvnet.atomic_files import atomic_write
+from mmpatchconvnet.compat.doctor import look_at_ops
+from mmpatchconvnet.compat.hosts import package_versions
 
 CLONE = Path(__file__).parents[2]
 # What a result depends on; rows and pages that are written beside it are not.
@@ -40,7 +38,7 @@ class EvaluationRunner(Runner):
 def write_environment(runner: Runner | FlexibleRunner) -> None:
     """Write `environment.json` into the log directory of this run."""
     text = json.dumps(describe(runner), indent=2, default=str)
-    write_whole(Path(runner.log_dir, 'environment.json'), f'{text}\n'.encode())
+    atomic_write(Path(runner.log_dir, 'environment.json'), f'{text}\n'.encode())
 
 
 def describe(runner: Runner | FlexibleRunner) -> dict[str, Any]:
@@ -64,18 +62,6 @@ def describe(runner: Runner | FlexibleRunner) -> dict[str, Any]:
         gpus=[torch.cuda.get_device_name(i) for i in gpus],
         system=collect_env(),
     )
-
-
-def package_versions() -> dict[str, str]:
-    """Import name -> version and, under another name, the distribution."""
-    distributions = packages_distributions()
-    versions = {'python': platform.python_version(), 'mmpatchconvnet': __version__}
-    for module in (*NEEDED, *HOSTS):
-        if importlib.util.find_spec(module) is not None:
-            name = distributions.get(module, [module])[0]
-            extra = '' if name == module else f' ({name})'
-            versions[module] = f'{version(name)}{extra}'
-    return versions
 
 
 def cpu_name() -> str:

@@ -103,7 +103,9 @@ class ShardedStrategy(FSDPStrategy):
 
     def optim_state_dict(self) -> dict:
         """The state of the optimizer, and the loss scale and base rate beside it."""
-        return super().optim_state_dict() | beside(self.optim_wrapper.state_dict())
+        return super().optim_state_dict() | extra_optimizer_state(
+            self.optim_wrapper.state_dict()
+        )
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
         """Load what `optim_state_dict` gave.
@@ -121,10 +123,10 @@ class ShardedStrategy(FSDPStrategy):
             optim=self.optim_wrapper.optimizer,
             optim_state_dict=state_dict,
         )
-        self.optim_wrapper.load_state_dict(shards | beside(state_dict))
+        self.optim_wrapper.load_state_dict(shards | extra_optimizer_state(state_dict))
 
 
-def beside(state_dict: dict) -> dict:
+def extra_optimizer_state(state_dict: dict) -> dict:
     """What mmengine's OptimWrapper adds to the state dict of torch's optimizer."""
     own = ('state', 'param_groups')
     return {key: value for key, value in state_dict.items() if key not in own}

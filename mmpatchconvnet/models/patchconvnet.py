@@ -14,19 +14,24 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import build_norm_layer
-from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmpatchconvnet import kernels
 from mmpatchconvnet.checkpoints import load_weights
-from mmpatchconvnet.models.architectures import resolve_arch, resolve_indices
-from mmpatchconvnet.models.folded import FoldedBlock, FoldedStem
-from mmpatchconvnet.models.layers import LayerNorm2d, SqueezeExcite
-from mmpatchconvnet.models.lean_block import lean_forward
+from mmpatchconvnet.models.block.eager import PatchConvBlock
+from mmpatchconvnet.models.block.folded import FoldedBlock, FoldedStem
 from mmpatchconvnet.registry import MODELS
+
+# The letter is the width, the number the depth; only s60 starts its LayerScale at 1e-4.
+ARCHITECTURES: dict[str, dict] = {
+    's60': dict(embed_dims=384, depth=60, layer_scale_init_value=1e-4),
+    's120': dict(embed_dims=384, depth=120, layer_scale_init_value=1e-6),
+    'b60': dict(embed_dims=768, depth=60, layer_scale_init_value=1e-6),
+    'b120': dict(embed_dims=768, depth=120, layer_scale_init_value=1e-6),
+    'l60': dict(embed_dims=1024, depth=60, layer_scale_init_value=1e-6),
+    'l120': dict(embed_dims=1024, depth=120, layer_scale_init_value=1e-6),
+}
 
 
 class ConvStem(nn.Module):
@@ -52,50 +57,6 @@ class ConvStem(nn.Module):
         return [*maps, self.convs[-1](x)]
 
 
-class PatchConvBlock(nn.Module):
-    """One residual block of the column; shape and width stay as they are.
-
-    x + drop_path(gamma * f(norm(x))), f = 1x1, GELU, depthwise 3x3, GELU,
-    squeeze-and-excite, 1x1.
-    """
-
-    def __init__(
-        self,
-        embed_dims: int,
-        layer_scale_init_value: float,
-        drop_path_rate: float,
-        norm_cfg: dict | None = None,
-        lean_backward: bool = False,
-        fused_kernels: bool = False,
-    ) -> None:
-        super().__init__()
-        self.lean_backward = lean_backward
-        self.fused_kernels = fused_kernels
-        self.norm = (
-            build_norm_layer(norm_cfg, embed_dims)[1]
-            if norm_cfg
-            else LayerNorm2d(embed_dims)
-        )
-        self.pointwise_in = nn.Conv2d(embed_dims, embed_dims, 1)
-        self.depthwise = nn.Conv2d(
-            embed_dims, embed_dims, 3, padding=1, groups=embed_dims
-        )
-        self.gate = SqueezeExcite(embed_dims)
-        self.pointwise_out = nn.Conv2d(embed_dims, embed_dims, 1)
-        self.gamma = nn.Parameter(torch.full((embed_dims,), layer_scale_init_value))
-        self.drop_path = DropPath(drop_path_rate)
-
-    def forward(self, x: Tensor) -> Tensor:
-        fused = self.fused_kernels and kernels.can_run(x)
-        if fused or (self.lean_backward and torch.is_grad_enabled()):
-            return lean_forward(self, x, fused)
-        y = self.norm(x)
-        y = F.gelu(self.pointwise_in(y))
-        y = F.gelu(self.depthwise(y))
-        y = self.pointwise_out(self.gate(y))
-        return x + self.drop_path(self.gamma.view(-1, 1, 1) * y)
-
-
 @MODELS.register_module()
 class PatchConvNet(BaseModule):
     """The PatchConvNet column, a backbone for classifiers, detectors and segmentors.
@@ -118,11 +79,11 @@ class PatchConvNet(BaseModule):
         drop_path_rate: Stochastic depth, in [0, 1), the same for every block.
         with_cp: Recompute blocks in the backward pass to save memory: True does so one
             by one, a number k in groups of k blocks, which keep their first input.
-        lean_backward: Keep three maps of each block for the backward pass instead of
-            eight, see `lean_block.py`; equal up to rounding. Only with LayerNorm.
-        fused_kernels: On a GPU, run the second half of each block in Triton kernels,
-            see `mmpatchconvnet/kernels`, which keeps three maps as well; on a CPU or
-            without Triton nothing changes. Only with LayerNorm.
+        block_impl: How blocks are computed, all equal up to rounding. `eager` is the
+            reference. `lean` keeps three maps of each block for the backward pass
+            instead of eight, see `block/lean.py`. `triton` does so too and runs the
+            second half of each block in Triton kernels where there is a GPU. The last
+            two need LayerNorm.
         channels_last: Lay the stem's map out in channels-last memory, so that no norm
             copies its map; what is returned is laid out as the image is.
         norm_cfg: Norm of the blocks; None is the LayerNorm of all released models. A
@@ -131,7 +92,8 @@ class PatchConvNet(BaseModule):
             `dict(type='Pretrained', checkpoint=..., prefix='backbone.')`.
 
     Raises:
-        ValueError: An unknown `arch`, or an index, rate or stage out of range.
+        ValueError: An unknown `arch` or `block_impl`, or an index, rate or stage out of
+            range.
 
     Example:
         >>> import torch
@@ -155,8 +117,7 @@ class PatchConvNet(BaseModule):
         frozen_stages: int = -1,
         drop_path_rate: float = 0.0,
         with_cp: bool | int = False,
-        lean_backward: bool = False,
-        fused_kernels: bool = False,
+        block_impl: str = 'eager',
         channels_last: bool = True,
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
@@ -184,11 +145,6 @@ class PatchConvNet(BaseModule):
                 f'with_cp={with_cp} is out of range: give True, False or how many '
                 'blocks to recompute at a time.'
             )
-        if norm_cfg and (lean_backward or fused_kernels):
-            raise ValueError(
-                f'{"lean_backward" if lean_backward else "fused_kernels"} goes with '
-                f'LayerNorm, not with norm_cfg={norm_cfg}: leave one of them out.'
-            )
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
         self.channels_last = channels_last
@@ -200,8 +156,7 @@ class PatchConvNet(BaseModule):
                 settings['layer_scale_init_value'],
                 drop_path_rate,
                 norm_cfg,
-                lean_backward,
-                fused_kernels,
+                block_impl,
             )
             for _ in range(self.out_indices[-1] + 1)
         )
@@ -311,3 +266,45 @@ class PatchConvNet(BaseModule):
         if part == 'blocks':
             return int(rest[0]) + 1, num_layers
         return num_layers - 1, num_layers
+
+
+def resolve_arch(arch: str | dict) -> dict:
+    """The settings of a named architecture, or a checked copy of those given."""
+    if isinstance(arch, str):
+        if arch.lower() not in ARCHITECTURES:
+            raise ValueError(
+                f'arch={arch!r} is unknown: give one of {", ".join(ARCHITECTURES)}, or '
+                'dict(embed_dims=..., depth=...).'
+            )
+        return ARCHITECTURES[arch.lower()]
+    settings = {'layer_scale_init_value': 1e-4, **arch}
+    if set(settings) != {'embed_dims', 'depth', 'layer_scale_init_value'}:
+        raise ValueError(
+            f'arch has the keys {sorted(arch)}: give embed_dims, depth and, if wanted, '
+            'layer_scale_init_value.'
+        )
+    if settings['embed_dims'] < 8 or settings['embed_dims'] % 8:
+        raise ValueError(
+            f'embed_dims={settings["embed_dims"]} does not fit the stem, which starts '
+            'with an eighth of it: give a multiple of 8.'
+        )
+    if settings['depth'] < 1:
+        raise ValueError(f'depth={settings["depth"]} leaves no block: give at least 1.')
+    return settings
+
+
+def resolve_indices(
+    name: str, indices: int | Sequence[int], length: int
+) -> tuple[int, ...]:
+    """Sorted indices from 0 to length - 1; negative ones count from the end."""
+    given = [indices] if isinstance(indices, int) else list(indices)
+    for i in given:
+        if not -length <= i < length:
+            raise ValueError(
+                f'{name}={indices} is out of range: {i} is not between {-length} and '
+                f'{length - 1}.'
+            )
+    resolved = sorted(i % length for i in given)
+    if len(set(resolved)) < len(resolved):
+        raise ValueError(f'{name}={indices} names a map twice: give each one once.')
+    return tuple(resolved)

@@ -97,7 +97,7 @@ class Pyramid(BaseModule):
         """How many taps it accepts: here one for each level."""
         return (len(self.scales),)
 
-    def select_taps(self, taps: Sequence[Tensor]) -> Sequence[Tensor]:
+    def level_inputs(self, taps: Sequence[Tensor]) -> Sequence[Tensor]:
         """The tap of each level: here the i-th tap makes the i-th level."""
         return taps
 
@@ -112,16 +112,18 @@ class Pyramid(BaseModule):
         """
         self.check_inputs(inputs)
         num_stem = len(self.stem_projections)
-        stem_maps, taps = inputs[:num_stem], self.select_taps(inputs[num_stem:])
+        stem_maps, taps = inputs[:num_stem], self.level_inputs(inputs[num_stem:])
         outputs = [level(tap) for level, tap in zip(self.levels, taps, strict=True)]
         for scale, projection, stem_map in zip(
             self.stem_scales, self.stem_projections, stem_maps, strict=True
         ):
             i = self.scales.index(scale)
-            outputs[i] = outputs[i] + self.fit(projection(stem_map), outputs[i], scale)
+            outputs[i] = outputs[i] + self.pad_to_level(
+                projection(stem_map), outputs[i], scale
+            )
         return tuple(outputs)
 
-    def fit(self, stem_map: Tensor, level: Tensor, scale: float) -> Tensor:
+    def pad_to_level(self, stem_map: Tensor, level: Tensor, scale: float) -> Tensor:
         """Pad the stem's map, which rounds its size up less often, to the level's."""
         pad_h = level.shape[2] - stem_map.shape[2]
         pad_w = level.shape[3] - stem_map.shape[3]
@@ -166,7 +168,7 @@ def upsample(in_channels: int, out_channels: int) -> nn.Module:
     return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
 
 
-def halve() -> nn.Module:
+def downsample() -> nn.Module:
     """Half the size, rounded up, so that the smallest map keeps a cell."""
     return nn.MaxPool2d(2, stride=2, ceil_mode=True)
 
@@ -214,7 +216,7 @@ class DeconvPyramid(Pyramid):
             return named(up=upsample(width, out))
         if scale == 1:
             return named(project=project(width, out))
-        return named(pool=halve(), project=project(width, out))
+        return named(pool=downsample(), project=project(width, out))
 
 
 @MODELS.register_module()
@@ -237,7 +239,7 @@ class SimplePyramid(Pyramid):
     def num_taps(self) -> tuple[int, ...]:
         return (1, len(self.scales))
 
-    def select_taps(self, taps: Sequence[Tensor]) -> Sequence[Tensor]:
+    def level_inputs(self, taps: Sequence[Tensor]) -> Sequence[Tensor]:
         return [taps[-1]] * len(self.scales)
 
     def build_level(self, scale: float, norm_cfg: dict) -> nn.Module:
@@ -260,7 +262,7 @@ class SimplePyramid(Pyramid):
             resize = dict(up=upsample(width, half))
             resized_width = half
         elif scale < 1:
-            resize = dict(pool=halve())
+            resize = dict(pool=downsample())
         return named(
             **resize,
             conv1=nn.Conv2d(resized_width, out, 1, bias=False),
@@ -294,4 +296,4 @@ class ResizePyramid(Pyramid):
             )
         if scale > 1:
             return nn.Upsample(scale_factor=scale, mode='bilinear')
-        return halve() if scale < 1 else nn.Identity()
+        return downsample() if scale < 1 else nn.Identity()

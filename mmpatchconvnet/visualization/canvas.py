@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
-from mmpatchconvnet.atomic_files import write_whole
+from mmpatchconvnet.atomic_files import atomic_write
 
 Array = np.ndarray
 Color = tuple[float, float, float]
@@ -110,4 +110,4 @@ def save_image(path: str | os.PathLike, array: Array) -> None:
             f"cannot write a picture as '{path.name}': use .png, .jpg or .webp"
         )
     _, data = cv2.imencode(path.suffix, cv2.cvtColor(array, cv2.COLOR_RGB2BGR))
-    write_whole(path, data.tobytes())
+    atomic_write(path, data.tobytes())

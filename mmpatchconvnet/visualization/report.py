@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmpatchconvnet.atomic_files import write_whole
+from mmpatchconvnet.atomic_files import atomic_write
 
 Cell = str | int | float
 
@@ -69,7 +69,7 @@ def write_report(
         table=_table(table),
         sections='\n'.join(map(_section, sections)),
     )
-    write_whole(Path(path), page.encode())
+    atomic_write(Path(path), page.encode())
 
 
 def _paragraphs(text: str) -> str:

@@ -1,0 +1,126 @@
+"""What is installed, and for anything missing the command that mends it."""
+
+import importlib
+import importlib.util
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import packages_distributions, version
+from typing import NamedTuple
+
+from mmpatchconvnet.compat.finder import ops_are_compiled
+from mmpatchconvnet.compat.hosts import HOSTS, NEEDED
+from mmpatchconvnet.version import __version__
+
+
+class Finding(NamedTuple):
+    """One line of the report; `remedy` is a command, or empty where all is well."""
+
+    name: str
+    state: str
+    remedy: str = ''
+
+
+def examine() -> Iterator[Finding]:
+    """All findings, one by one, as some take a second."""
+    yield Finding('mmpatchconvnet', __version__)
+    yield Finding('Python', f'{platform.python_version()} on {platform.system()}')
+    distributions = packages_distributions()
+    # Two families share the import names: what is missing must be of the same one.
+    original = 'mmengine' in distributions.get('mmengine', [])
+    for module, packages in NEEDED.items():
+        yield look_for(module, packages[original], distributions)
+    yield from (check() for check in (look_at_cv2, look_at_setuptools))
+    if importlib.util.find_spec('mmcv'):
+        yield look_at_ops()
+    if importlib.util.find_spec('torch'):
+        yield look_at_device()
+    present = [host for host in HOSTS if importlib.util.find_spec(host)]
+    if not present:
+        all_hosts = ' '.join(packages[original] for packages in HOSTS.values())
+        yield Finding('hosts', 'none is installed', f'pip install {all_hosts}')
+    for host, packages in HOSTS.items():
+        if host not in present:
+            yield Finding(host, f'not installed (pip install {packages[original]})')
+            continue
+        yield look_for(host, packages[original], distributions)
+        yield look_at_configs(host, packages[original])
+
+
+def look_for(
+    module: str, package: str, distributions: Mapping[str, list[str]]
+) -> Finding:
+    """Version and distribution of a module that must import."""
+    if importlib.util.find_spec(module) is None:
+        return Finding(module, 'missing', f'pip install {package}')
+
+    def described() -> str:
+        importlib.import_module(module)
+        name = distributions.get(module, [module])[0]
+        return version(name) if name == module else f'{version(name)} ({name})'
+
+    return attempt(module, described, f'pip install --force-reinstall {package}')
+
+
+def attempt(name: str, action: Callable[[], str], remedy: str) -> Finding:
+    """The action's answer, or its error and the remedy."""
+    try:
+        return Finding(name, action())
+    except Exception as error:
+        return Finding(name, f'broken: {error}'.splitlines()[0], remedy)
+
+
+def look_at_cv2() -> Finding:
+    return attempt(
+        'OpenCV',
+        lambda: importlib.import_module('cv2').__version__,
+        'pip uninstall -y opencv-python && '
+        'pip install --force-reinstall --no-deps opencv-python-headless',
+    )
+
+
+def look_at_setuptools() -> Finding:
+    if importlib.util.find_spec('pkg_resources') is None:
+        return Finding(
+            'setuptools', 'has no pkg_resources', "pip install 'setuptools<82'"
+        )
+    return Finding('setuptools', version('setuptools'))
+
+
+def look_at_ops() -> Finding:
+    def answered() -> str:
+        if ops_are_compiled():
+            importlib.import_module('mmcv._ext')
+            return 'compiled'
+        importlib.import_module('torchvision')
+        return 'answered by torchvision: NMS, soft-NMS, RoIAlign, focal loss'
+
+    return attempt('mmcv ops', answered, 'pip install torch torchvision --upgrade')
+
+
+def look_at_device() -> Finding:
+    def described() -> str:
+        import torch
+
+        if torch.cuda.is_available():
+            names = [
+                torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())
+            ]
+            return ', '.join(names)
+        return f'CPU, {torch.get_num_threads()} threads (torch sees no GPU)'
+
+    return attempt('device', described, 'pip install torch --upgrade')
+
+
+def look_at_configs(host: str, package: str) -> Finding:
+    def found() -> str:
+        from mmengine.config import Config
+
+        runtime = 'default_runtime.py'
+        path, _ = Config._get_cfg_path(f'{host}::_base_/{runtime}', '')
+        return f'found in {path.removesuffix(f"/_base_/{runtime}")}'
+
+    return attempt(
+        f'{host}:: configs',
+        found,
+        f'pip install --force-reinstall --no-deps {package}',
+    )

@@ -1,0 +1,58 @@
+"""Finds `mmcv._ext`, mmcv's compiled ops, where pip has installed none."""
+
+import importlib.util
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+COMPILED_OPS = 'mmcv._ext'
+
+
+class OpsFinder(MetaPathFinder, Loader):
+    """Loads `ops.py` as `mmcv._ext`; last in line, after every other finder."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        if fullname != COMPILED_OPS:
+            return None
+        return ModuleSpec(fullname, self, origin='mmpatchconvnet.compat.ops')
+
+    def exec_module(self, module: ModuleType) -> None:
+        if importlib.util.find_spec('torchvision') is None:
+            raise ImportError(
+                'mmcv was installed without its compiled ops, and torchvision, which '
+                'can run them, is missing: pip install torchvision'
+            )
+        from mmengine.logging import print_log
+
+        from mmpatchconvnet.compat import ops
+
+        own_names = {'__name__', '__spec__', '__loader__', '__package__'}
+        for name, value in vars(ops).items():
+            if name not in own_names:
+                setattr(module, name, value)
+        print_log(
+            'mmcv has no compiled ops: mmpatchconvnet runs NMS, RoIAlign and the '
+            'focal loss through torchvision; other ops raise an error.',
+            logger='current',
+            level=logging.INFO,
+        )
+
+
+def add_finder() -> None:
+    """Put one `OpsFinder` behind all other finders."""
+    if not any(isinstance(finder, OpsFinder) for finder in sys.meta_path):
+        sys.meta_path.append(OpsFinder())
+
+
+def ops_are_compiled() -> bool:
+    """Whether mmcv brings its own compiled ops."""
+    spec = importlib.util.find_spec(COMPILED_OPS)
+    return spec is not None and not isinstance(spec.loader, OpsFinder)

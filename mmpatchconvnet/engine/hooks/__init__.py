@@ -1,0 +1,1 @@
+"""Hooks of mmengine's runner: whole checkpoints, seeds, pictures, progress bar."""

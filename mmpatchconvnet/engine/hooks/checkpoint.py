@@ -1,0 +1,28 @@
+"""A checkpoint hook whose files appear whole or not at all."""
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+
+from mmpatchconvnet.atomic_files import atomic_write
+from mmpatchconvnet.registry import HOOKS
+
+
+class AtomicBackend(LocalBackend):
+    """mmengine's local files, but written by `atomic_write`."""
+
+    def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
+        atomic_write(filepath, bytes(obj))
+
+
+register_backend('mmpatchconvnet.atomic', AtomicBackend, force=True)
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """mmengine's hook with the same arguments; a killed run leaves no torn file."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(backend_args=dict(backend='mmpatchconvnet.atomic'), **settings)

@@ -1,0 +1,81 @@
+"""What a pass holds in memory: at most, and between forward and backward."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+def peak_memory(run: Callable[[], None], device: str) -> int:
+    """Bytes of tensors that a pass makes and holds at most, without the weights.
+
+    On `cuda` as the allocator counts them, workspaces of libraries included; on `cpu`
+    by a look at every operator's result, which leaves workspaces out.
+    """
+    if device == 'cpu':
+        with LiveTensors() as live:
+            run()
+        return live.peak
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+class LiveTensors(TorchDispatchMode):
+    """Counts the memory of tensors that were made within and still live.
+
+    Attributes:
+        peak: The most there was, in bytes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self.storages: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        given = {address_of(x) for x in tree_leaves((args, kwargs)) if is_tensor(x)}
+        result = func(*args, **(kwargs or {}))
+        for x in filter(is_tensor, tree_leaves(result)):
+            storage = x.untyped_storage()
+            if address_of(x) not in given:  # else it is a view, or written in place
+                self.storages[address_of(x)] = StorageWeakRef(storage), storage.nbytes()
+        self.storages = {a: s for a, s in self.storages.items() if not s[0].expired()}
+        self.peak = max(self.peak, sum(size for _, size in self.storages.values()))
+        return result
+
+
+def is_tensor(x: Any) -> bool:
+    return isinstance(x, torch.Tensor)
+
+
+def address_of(x: torch.Tensor) -> int:
+    return x.untyped_storage()._cdata
+
+
+def saved_activation_bytes(run: Callable[[], None], weights: set[int]) -> int:
+    """Bytes that autograd keeps between forward and backward, weights left out.
+
+    Args:
+        run: A step of training.
+        weights: Addresses of the parameters' storages.
+    """
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        run()
+    return sum(kept.values())

@@ -1,0 +1,196 @@
+"""Configs against each other: several seeds each, a row for every run, and the spread.
+
+A run is one of `tools/train.py` in a process of its own. Its row, in a CSV file, holds
+what is needed to judge and to repeat it.
+"""
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import mean, median, stdev
+from typing import Any
+
+from mmengine.config import Config
+from rich.console import Console
+
+from mmpatchconvnet.compat.hosts import HOSTS
+from mmpatchconvnet.engine.provenance import short_commit
+from mmpatchconvnet.experiments.complexity import (
+    build_on_meta,
+    count_macs,
+    count_parameters,
+)
+from mmpatchconvnet.experiments.rows import append_row, read_rows
+from mmpatchconvnet.experiments.runs import logged, newest_log, run_training
+from mmpatchconvnet.experiments.tables import markdown
+
+# The log's name of a score, that of a table, and what brings it to percent.
+SCORES = {
+    'accuracy/top1': ('top-1', 1),
+    'mIoU': ('mIoU', 1),
+    'coco/segm_mAP': ('mask AP', 100),
+    'coco/segm_mAP_50': ('mask AP50', 100),
+}
+
+# Whose versions belong to a row. A config's settings are theirs as well as ours.
+SOFTWARE = ('torch', 'mmengine', 'mmcv', *HOSTS, 'mmpatchconvnet')
+
+
+def compare(
+    configs: Sequence[Path],
+    seeds: Sequence[int],
+    data_root: Path,
+    rows_file: Path,
+    work_dir: Path,
+    console: Console,
+) -> list[dict[str, str]]:
+    """Train every config with every seed and append a row for each to a CSV file.
+
+    What has a row already is passed over, so a comparison can be stopped and gone on
+    with, or shared by two processes with other configs.
+
+    Args:
+        configs: Config files of different names, all for the data at `data_root`.
+        seeds: Seeds of all random numbers.
+        data_root: Folder of the data.
+        rows_file: The CSV file.
+        work_dir: Each run gets a folder below it.
+        console: Where progress is shown.
+
+    Returns:
+        The rows of these configs and seeds.
+
+    Raises:
+        ValueError: The file has a row of a config that has changed since, or rows with
+            other columns.
+        RuntimeError: A training has failed.
+    """
+    for config in configs:
+        settings_of(config)  # a fault is found before time is spent on training
+    runs = [(seed, config) for seed in seeds for config in configs]
+    rows = []
+    for number, (seed, config) in enumerate(runs, 1):
+        settings = settings_of(config)  # as it is now, hours later
+        row = find_row(read_rows(rows_file), config, seed, settings['recipe'])
+        if row is None:
+            run = run_training(
+                f'{number}/{len(runs)} {config.stem}, seed {seed}',
+                config.resolve(),
+                data_root,
+                work_dir / config.stem / f'seed{seed}',
+                console,
+                ['--seed', str(seed)],
+            )
+            row = {
+                'config': config.stem,
+                'seed': str(seed),
+                **scores_of(run.work_dir),
+                **settings,
+                **circumstances_of(run.work_dir),
+            }
+            append_row(rows_file, row)
+        rows.append(row)
+    return rows
+
+
+def settings_of(config: Path) -> dict[str, str]:
+    """What of a config belongs to a row."""
+    cfg = Config.fromfile(config)
+    recipe = recipe_of(cfg)  # first, as hosts change a config when they build it
+    model: Any = build_on_meta(cfg)
+    crop = cfg.get('crop_size') or (cfg.get('size'),) * 2
+    steps = cfg.train_cfg.get('max_iters') or f'{cfg.train_cfg.max_epochs} epochs'
+    return {
+        'recipe': recipe,
+        'steps': str(steps),
+        'batch': str(cfg.train_dataloader.batch_size),
+        'learning rate': str(cfg.optim_wrapper.optimizer.lr),
+        'backbone parameters': str(count_parameters(model.backbone)),
+        'parameters': str(count_parameters(model)),
+        'multiply-adds': str(count_macs(model, *crop)) if all(crop) else '',
+    }
+
+
+def recipe_of(cfg: Config) -> str:
+    """A hash of all settings, ours and the hosts'."""
+    text = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def scores_of(work_dir: Path) -> dict[str, str]:
+    """The scores of the last validation; '' for those of other tasks."""
+    scores = {}
+    for key, (title, factor) in SCORES.items():
+        values = logged(work_dir, key)
+        scores[title] = f'{values[-1] * factor:.2f}' if values else ''
+    return scores
+
+
+def circumstances_of(work_dir: Path) -> dict[str, str]:
+    """Speed, machine and software of a run."""
+    environment = json.loads((newest_log(work_dir) / 'environment.json').read_text())
+    packages = environment['packages']
+    return {
+        's per step': f'{median(logged(work_dir, "time")):.3f}',
+        'threads': str(environment['threads']),
+        'device': (environment['gpus'] or [environment['cpu']])[0],
+        **{name: packages.get(name, '') for name in SOFTWARE},
+        'commit': short_commit(environment['git']),
+        'date': time.strftime('%Y-%m-%d'),
+    }
+
+
+def find_row(
+    rows: Iterable[dict[str, str]], config: Path, seed: int, recipe: str
+) -> dict[str, str] | None:
+    """The row of a run, if there is one, and if it is of this very recipe."""
+    for row in rows:
+        if (row['config'], row['seed']) == (config.stem, str(seed)):
+            if row['recipe'] != recipe:
+                raise ValueError(
+                    f'there is a row of {config.stem} with seed {seed}, but the config '
+                    'or its base in a host has changed since: remove the row, or give '
+                    'another file to --rows.'
+                )
+            return row
+    return None
+
+
+def draw_scores(rows: Iterable[dict[str, str]], pattern: str = '') -> str:
+    """Rows as a Markdown table; seeds as mean and standard deviation.
+
+    Args:
+        rows: Of a CSV file of `compare`.
+        pattern: Only configs whose name matches; they keep the order of their rows.
+    """
+    by_config: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        if re.search(pattern, row['config']):
+            by_config.setdefault(row['config'], []).append(row)
+    scores = [title for title, _ in SCORES.values()]
+    lines = [
+        [
+            f'`{config}`',
+            in_units(runs[0]['backbone parameters'], 1e6),
+            in_units(runs[0]['multiply-adds'], 1e9),
+            *(spread([float(run[t]) for run in runs if run[t]]) for t in scores),
+            str(len(runs)),
+        ]
+        for config, runs in by_config.items()
+    ]
+    titles = ['config', 'backbone, M', 'multiply-adds, G', *scores, 'seeds']
+    return markdown(titles, lines)
+
+
+def in_units(number: str, unit: float) -> str:
+    return f'{int(number) / unit:.2f}' if number else ''
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and, of several values, their standard deviation."""
+    if len(values) < 2:
+        return ''.join(f'{value:.1f}' for value in values)
+    return f'{mean(values):.1f} ± {stdev(values):.1f}'

@@ -1,0 +1,77 @@
+"""What the index of models says of each config, computed from the config itself.
+
+`metafile.yml` names the configs of a folder by hand, and as the `Baseline` of each the
+host's own config to run beside it; parameters and multiply-adds are filled in here, and
+the table of the folder's `README.md` is drawn from it.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mmengine.config import Config
+
+from mmpatchconvnet.experiments.complexity import (
+    build_on_meta,
+    count_macs,
+    count_parameters,
+)
+from mmpatchconvnet.experiments.tables import markdown
+
+
+def fill_metafile(metafile: dict, root: Path) -> dict:
+    """The same index with `Parameters` and `FLOPs` of every model.
+
+    As in the hosts' files, FLOPs stands for multiply-adds. `Input Size`, height x
+    width, is read from the model's `Metadata` or else from its collection's.
+
+    Args:
+        metafile: The parsed file, with `Collections` and `Models`.
+        root: The folder that the paths in it start from.
+    """
+    sizes = {c['Name']: c['Metadata']['Input Size'] for c in metafile['Collections']}
+    counted: dict[str, tuple[int, int]] = {}  # many configs share a model
+    models = []
+    for model in metafile['Models']:
+        metadata = dict(model.get('Metadata') or {})
+        size = metadata.get('Input Size', sizes[model['In Collection']])
+        cfg = Config.fromfile(root / model['Config'])
+        key = f'{size} {cfg.model}'
+        if key not in counted:
+            built = build_on_meta(cfg)
+            macs = count_macs(built, *map(int, size.split('x')))
+            counted[key] = count_parameters(built), macs
+        metadata['Parameters'], metadata['FLOPs'] = counted[key]
+        models.append(dict(model, Metadata=metadata))
+    return dict(metafile, Models=models)
+
+
+def draw_models(models: list[dict], pattern: str) -> str:
+    """The models whose config's file name matches a pattern, as a Markdown table."""
+    titles = ['config', 'baseline', 'parameters, M', 'multiply-adds, G', 'published']
+    rows = [
+        table_row(model)
+        for model in models
+        if re.search(pattern, Path(model['Config']).stem)
+    ]
+    return markdown(titles, rows)
+
+
+def table_row(model: dict) -> list[str]:
+    metadata, path = model['Metadata'], Path(model['Config'])
+    metrics: dict[str, Any] = {}
+    for result in model.get('Results') or []:
+        metrics |= result['Metrics']
+    folder = path.parts[1]  # configs/FOLDER/..., where the README lies
+    return [
+        f'[`{path.stem}`]({path.relative_to(f"configs/{folder}")})',
+        f'`{model["Baseline"]}`' if 'Baseline' in model else '',
+        f'{metadata["Parameters"] / 1e6:.2f}',
+        f'{metadata["FLOPs"] / 1e9:.1f}',
+        ', '.join(f'{name} {value}' for name, value in metrics.items()),
+    ]
+
+
+def write_metafile(path: Path, metafile: dict) -> None:
+    path.write_text(yaml.safe_dump(metafile, sort_keys=False, width=100))

@@ -1,0 +1,183 @@
+"""The last product of a block, with GELU and gate before and scale and sum behind.
+
+Forward is a matrix product that makes its own input while reading it and adds to the
+residual while writing. Backward leaves the products to the library; what stands around
+them takes two keep_mask, as the gate's gradient is a sum over the whole map.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from mmpatchconvnet.models.block.triton import tf32_is_allowed
+from mmpatchconvnet.models.block.triton.activation import gelu, gelu_slope
+from mmpatchconvnet.models.block.triton.tiles import launch, tiles_of
+
+
+def gated_residual(
+    x: Tensor,
+    y: Tensor,
+    gate: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    scale: Tensor | None = None,
+) -> Tensor:
+    """x + scale * linear(gate * gelu(y)).
+
+    Args:
+        x: Contiguous map (B, H, W, C).
+        y: Contiguous map (B, H, W, C), in float32, float16 or bfloat16.
+        gate: (B, C).
+        weight: (C, C), in the dtype of y.
+        bias: (C,).
+        scale: (B, C), or None for 1.
+
+    Returns:
+        Map (B, H, W, C) in the dtype to which x and scale are promoted.
+    """
+    batch, height, width, channels = y.shape
+    tiles = tiles_of('gated_linear', y)
+    dtype = x.dtype if scale is None else torch.promote_types(x.dtype, scale.dtype)
+    out = torch.empty_like(x, dtype=dtype)
+    rows = batch * height * width
+    grid = (
+        triton.cdiv(rows, tiles['BLOCK_M']) * triton.cdiv(channels, tiles['BLOCK_N']),
+    )
+    if not y.is_cuda and y.dtype == torch.bfloat16:
+        weight = weight.float()  # Triton's interpreter multiplies no bfloat16
+    launch(
+        forward_kernel,
+        grid,
+        *(x, y, gate, weight.contiguous(), bias, scale, out),
+        *(rows, height * width, channels),
+        PRECISION='tf32' if tf32_is_allowed() else 'ieee',
+        **tiles,
+    )
+    return out
+
+
+def gate_backward(grad: Tensor, y: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
+    """From the gradient of gate * gelu(y): that product again, and the gate's gradient.
+
+    Args:
+        grad: Contiguous map (B, H, W, C).
+        y: Contiguous map (B, H, W, C).
+        gate: (B, C).
+
+    Returns:
+        gate * gelu(y) (B, H, W, C) and, in float32, the gate's gradient (B, C).
+    """
+    batch, height, width, channels = y.shape
+    tiles = tiles_of('gate', y)
+    grid = pixel_grid(y, tiles)
+    gated = torch.empty_like(y)
+    sums = y.new_empty(batch, grid[0], channels, dtype=torch.float32)
+    launch(
+        gate_kernel,
+        grid,
+        *(grad, y, gate, gated, sums),
+        *(height * width, channels),
+        **tiles,
+    )
+    return gated, sums.sum(1)
+
+
+def gelu_backward(grad: Tensor, y: Tensor, gate: Tensor, grad_mean: Tensor) -> Tensor:
+    """The gradient of y: (grad * gate + grad_mean) * gelu'(y).
+
+    Args:
+        grad: Of gate * gelu(y), a contiguous map (B, H, W, C).
+        y: Contiguous map (B, H, W, C).
+        gate: (B, C).
+        grad_mean: What each pixel of gelu(y) gets from the gate's side, (B, C).
+    """
+    _, height, width, channels = y.shape
+    tiles = tiles_of('gate', y)
+    grad_y = torch.empty_like(y)
+    launch(
+        gelu_kernel,
+        pixel_grid(y, tiles),
+        *(grad, y, gate, grad_mean, grad_y),
+        *(height * width, channels),
+        **tiles,
+    )
+    return grad_y
+
+
+def pixel_grid(y: Tensor, tiles: dict[str, int]) -> tuple[int, int, int]:
+    batch, height, width, channels = y.shape
+    pixels = triton.cdiv(height * width, tiles['BLOCK_P'])
+    return pixels, triton.cdiv(channels, tiles['BLOCK_C']), batch
+
+
+@triton.jit
+def forward_kernel(
+    x, y, gate, weight, bias, scale, out, rows, pixels, channels,
+    PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    # Neighbours share the rows of y, which are read once into the cache.
+    blocks = tl.cdiv(channels, BLOCK_N)
+    m = (tl.program_id(0) // blocks * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
+    n = tl.program_id(0) % blocks * BLOCK_N + tl.arange(0, BLOCK_N)
+    line = m[:, None] * channels
+    picture = (m // pixels)[:, None] * channels
+    in_rows = m[:, None] < rows
+    total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    for start in range(0, channels, BLOCK_K):
+        k = start + tl.arange(0, BLOCK_K)
+        inside = in_rows & (k[None, :] < channels)
+        a = gelu(tl.load(y + line + k[None, :], inside, 0.0).to(tl.float32))
+        a *= tl.load(gate + picture + k[None, :], inside, 0.0).to(tl.float32)
+        b = tl.load(
+            weight + n[None, :] * channels + k[:, None],
+            (k[:, None] < channels) & (n[None, :] < channels),
+            0.0,
+        )
+        total = tl.dot(a.to(b.dtype), b, total, input_precision=PRECISION)
+    inside = in_rows & (n[None, :] < channels)
+    total += tl.load(bias + n, n < channels, 0.0).to(tl.float32)[None, :]
+    if scale is not None:
+        total *= tl.load(scale + picture + n[None, :], inside, 0.0).to(tl.float32)
+    total += tl.load(x + line + n[None, :], inside, 0.0).to(tl.float32)
+    tl.store(out + line + n[None, :], total.to(out.dtype.element_ty), inside)
+
+
+@triton.jit
+def gate_kernel(
+    grad, y, gate, gated, sums, pixels, channels,
+    BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    pixel = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
+    channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    picture = tl.program_id(2).to(tl.int64)
+    exists = channel < channels
+    inside = (pixel < pixels)[:, None] & exists[None, :]
+    at = (picture * pixels + pixel)[:, None] * channels + channel[None, :]
+    open = tl.load(gate + picture * channels + channel, exists, 0.0).to(tl.float32)
+    active = gelu(tl.load(y + at, inside, 0.0).to(tl.float32))
+    result = (active * open[None, :]).to(gated.dtype.element_ty)
+    tl.store(gated + at, result, inside)
+    g = tl.load(grad + at, inside, 0.0).to(tl.float32)
+    line = picture * tl.num_programs(0) + tl.program_id(0)
+    tl.store(sums + line * channels + channel, tl.sum(active * g, 0), exists)
+
+
+@triton.jit
+def gelu_kernel(
+    grad, y, gate, grad_mean, grad_y, pixels, channels,
+    BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    pixel = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
+    channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    picture = tl.program_id(2).to(tl.int64)
+    exists = channel < channels
+    inside = (pixel < pixels)[:, None] & exists[None, :]
+    at = (picture * pixels + pixel)[:, None] * channels + channel[None, :]
+    open = tl.load(gate + picture * channels + channel, exists, 0.0).to(tl.float32)
+    also = tl.load(grad_mean + picture * channels + channel, exists, 0.0)
+    g = tl.load(grad + at, inside, 0.0).to(tl.float32)
+    g = g * open[None, :] + also.to(tl.float32)[None, :]
+    g *= gelu_slope(tl.load(y + at, inside, 0.0).to(tl.float32))
+    tl.store(grad_y + at, g.to(grad_y.dtype.element_ty), inside)

@@ -1,0 +1,204 @@
+"""Every config builds, trains a step and can be extended; the tables are true."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import mmengine.registry
+import pytest
+import torch
+import yaml
+from config_files import (
+    CONFIGS,
+    HEIGHT,
+    ROOT,
+    SMALL,
+    WIDTH,
+    extend,
+    flat,
+    named,
+    shrink,
+)
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope, Registry, init_default_scope
+
+import mmpatchconvnet
+from mmpatchconvnet import datasets
+from mmpatchconvnet.experiments.benchmark.batches import batch_of
+from mmpatchconvnet.experiments.complexity import (
+    build_on_meta,
+    count_macs,
+    count_parameters,
+)
+from mmpatchconvnet.experiments.model_index import draw_models, fill_metafile
+from mmpatchconvnet.experiments.tables import fill_tables
+
+DENSE = [
+    path
+    for path in CONFIGS
+    if path.parent.name not in {*SMALL, 'patchconvnet', 'official'}
+]
+
+
+def text_of(model: dict) -> str:
+    """What a model is cached by: many leaves differ in data and schedule alone."""
+    return Config(dict(model=model)).pretty_text
+
+
+@cache
+def trained_step(scope: str, model_text: str) -> tuple[list, set[str], float]:
+    """Sizes of the features, parameters without a gradient, and the loss of a step."""
+    cfg = Config.fromstring(model_text, '.py')
+    __import__(f'{scope}.models')
+    init_default_scope(scope)
+    with DefaultScope.overwrite_default_scope(scope):
+        model = revert_sync_batchnorm(MODELS.build(cfg.model)).train()
+        batch = model.data_preprocessor(
+            batch_of(scope, 2, HEIGHT, WIDTH), training=True
+        )
+        loss, _ = model.parse_losses(model(**batch, mode='loss'))
+        loss.backward()
+        idle = {
+            name
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad and parameter.grad is None
+        }
+        with torch.no_grad():
+            features = model.eval().extract_feat(torch.rand(2, 3, HEIGHT, WIDTH))
+    return [tuple(x.shape[1:]) for x in features], idle, loss.item()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('path', CONFIGS, ids=named)
+def test_builds_and_trains_a_step(path):
+    cfg = Config.fromfile(path)
+    shrink(cfg.model)
+    if cfg.default_scope == 'mmpretrain':
+        cfg.model.data_preprocessor = cfg.data_preprocessor
+    features, idle, loss = trained_step(cfg.default_scope, text_of(cfg.model))
+    assert 0 < loss < 1000
+    assert not idle or cfg.get('find_unused_parameters')
+    if cfg.default_scope == 'mmpretrain':
+        return
+    strides = (8, 16, 32) if cfg.model.type == 'RetinaNet' else (4, 8, 16, 32)
+    sizes = [shape[1:] for shape in features][: len(strides)]
+    assert sizes == [(HEIGHT // stride, WIDTH // stride) for stride in strides]
+
+
+@cache
+def traced_features(scope: str, model_text: str) -> tuple[list, set[str]]:
+    """Sizes of the features, and parameters without a gradient, without any values."""
+    cfg = Config.fromstring(model_text, '.py')
+    cfg.default_scope = scope
+    model = build_on_meta(cfg).requires_grad_(True)
+    with torch.device('meta'):
+        features = model.extract_feat(torch.empty(1, 3, HEIGHT, WIDTH))
+    sum(x.sum() for x in features).backward()
+    idle = {
+        name
+        for part in (model.backbone, model.neck)
+        for name, parameter in part.named_parameters()
+        if parameter.grad is None
+    }
+    return [tuple(x.shape) for x in features], idle
+
+
+@pytest.mark.parametrize('path', DENSE, ids=named)
+def test_another_pyramid_is_a_line(path):
+    """A line of the README; the heads then get maps of the same sizes."""
+    readme = path.with_name('README.md').read_text()
+    lines = re.findall(r'--cfg-options (\S+)=(mmpatchconvnet\.\w+Pyramid)\n', readme)
+    assert {name for _, name in lines} == {
+        'mmpatchconvnet.SimplePyramid',
+        'mmpatchconvnet.ResizePyramid',
+    }
+    cfg = Config.fromfile(path)
+    shrink(cfg.model)
+    own_sizes, _ = traced_features(cfg.default_scope, text_of(cfg.model))
+    for key, name in lines:
+        cfg.merge_from_dict({key: name})
+        assert f'type={name!r}' in text_of(cfg.model)
+        sizes, idle = traced_features(cfg.default_scope, text_of(cfg.model))
+        assert sizes == own_sizes
+        assert not idle or cfg.get('find_unused_parameters')
+
+
+def test_complexity_agrees_with_what_is_derived_from_the_paper():
+    # Trunk, pyramid of XCiT, FPN, RPN and heads by hand: 45.43 M and 270.5 G.
+    path = ROOT / 'configs/mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py'
+    model = build_on_meta(Config.fromfile(path))
+    assert count_parameters(model) == 45_434_880
+    assert round(count_macs(model, 800, 1280) / 1e9, 1) == 270.5
+
+
+@pytest.mark.slow
+def test_tables_are_computed_from_the_configs():
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    named_configs = []
+    for name in index['Import']:
+        path = ROOT / name
+        metafile = yaml.safe_load(path.read_text())
+        assert fill_metafile(metafile, ROOT) == metafile, 'run tools/draw_tables.py'
+        page, models = path.with_name('README.md').read_text(), metafile['Models']
+        drawn = fill_tables(page, 'models', lambda p: draw_models(models, p))  # noqa: B023
+        assert drawn == page, 'run tools/draw_tables.py'
+        weights = [m['Weights'] for m in models if 'Weights' in m]
+        assert weights == [
+            f'deit://{Path(m["Config"]).stem}' for m in models if 'Weights' in m
+        ]
+        for collection in metafile['Collections']:
+            assert (ROOT / collection['README']).is_file()
+        named_configs += [model['Config'] for model in metafile['Models']]
+    assert sorted(named_configs) == [str(path.relative_to(ROOT)) for path in CONFIGS]
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=named)
+def test_our_classes_are_named_with_their_scope(path):
+    ours = {name.split('.')[-1] for name in mmpatchconvnet.__all__}
+    types = [v for k, v in flat(Config.fromfile(path).to_dict()).items() if 'type' in k]
+    assert not ours & {t for t in types if isinstance(t, str)}
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=named)
+def test_extends_by_its_name_in_the_package(path, tmp_path):
+    leaf = path.relative_to(ROOT / 'configs')
+    cfg = extend(f'mmpatchconvnet::{leaf}', tmp_path)
+    __import__(f'{cfg.default_scope}.registry')
+    # mmengine looks for what this package sets in our scope: no host's name is known.
+    unknown = {
+        kind for kind in types_in_our_scope(cfg._cfg_dict) if not known_to_us(kind)
+    }
+    assert not unknown, 'write them with the scope of their host'
+
+
+def types_in_our_scope(node: object, ours: bool = False) -> Iterator[str]:
+    if isinstance(node, dict):
+        ours = node.get('_scope_', 'mmpatchconvnet' if ours else '') == 'mmpatchconvnet'
+        if ours and isinstance(node.get('type'), str):
+            yield node['type']
+        # Host classes build their own parts, such as pipelines, in their own scope.
+        node = [] if ours else list(node.values())
+    if isinstance(node, (list, tuple)):
+        for one in node:
+            yield from types_in_our_scope(one, ours)
+
+
+def known_to_us(kind: str) -> bool:
+    for root in vars(mmengine.registry).values():
+        if isinstance(root, Registry) and root.parent is None:
+            with root.switch_scope_and_registry('mmpatchconvnet') as registry:
+                if registry.get(kind) is not None:
+                    return True
+    return False
+
+
+def test_demo_configs_name_the_classes_of_the_scenes():
+    base = Config.fromfile(ROOT / 'configs/_base_/datasets/scenes_classes.py')
+    assert base.classes == datasets.CLASSES
+    assert tuple(base.palette) == datasets.PALETTE
+    upernet = ROOT / 'configs/demo/upernet_patchconvnet-tiny_scenes.py'
+    metainfo = Config.fromfile(upernet).val_dataloader.dataset.metainfo
+    assert metainfo.classes == datasets.SEGMENTATION_CLASSES
+    assert tuple(metainfo.palette) == datasets.SEGMENTATION_PALETTE

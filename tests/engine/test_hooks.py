@@ -1,0 +1,279 @@
+"""Hooks on a tiny mmengine Runner: files are written, the terminal is given back."""
+
+import io
+import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement, InstanceData
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from mmpatchconvnet.engine.hooks import visualization as picture_hooks
+from mmpatchconvnet.engine.hooks.progress_bar import ProgressBarHook
+
+PICTURES = 10
+SHEET = 'mmpatchconvnet.PredictionSheetHook'
+CURVES = 'mmpatchconvnet.LossCurveHook'
+BAR = 'mmpatchconvnet.ProgressBarHook'
+
+
+class Pictures(Dataset):
+    """Pictures on disk, each of one grey level, with their number in the name."""
+
+    metainfo = dict(classes=('even', 'odd'))
+
+    def __init__(self, folder: Path) -> None:
+        self.paths = [folder / f'{index}.png' for index in range(PICTURES)]
+        for index, path in enumerate(self.paths):
+            cv2.imwrite(str(path), np.full((20, 30, 3), 100 + index, np.uint8))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict:
+        sample = BaseDataElement(metainfo=dict(img_path=str(self.paths[index])))
+        sample.gt_label = torch.tensor([index % 2])
+        return dict(inputs=torch.ones(1), data_samples=sample)
+
+
+class Model(BaseModel):
+    """Calls every picture odd, and finds two objects of which one is doubtful.
+
+    It is interrupted, as by Ctrl-C, at the training step `fails_at`.
+    """
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.steps, self.fails_at = 0, fails_at
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        if mode == 'loss':
+            self.steps += 1
+            if self.steps == self.fails_at:
+                raise KeyboardInterrupt
+            return dict(loss_a=self.weight.sum(), loss_b=self.weight.sum() * 2)
+        for sample in data_samples:
+            sample.pred_label = torch.tensor([1])
+            sample.pred_instances = InstanceData(
+                labels=torch.zeros(2, dtype=torch.long),
+                scores=torch.tensor([0.9, 0.1]),
+                bboxes=torch.zeros(2, 4),
+            )
+        return data_samples
+
+
+class Share(BaseMetric):
+    def process(self, data_batch, data_samples):
+        self.results += [int(sample['gt_label']) for sample in data_samples]
+
+    def compute_metrics(self, results):
+        return dict(share=sum(results) / len(results))
+
+
+def collate(batch: list[dict]) -> dict:
+    return dict(
+        inputs=torch.stack([one['inputs'] for one in batch]),
+        data_samples=[one['data_samples'] for one in batch],
+    )
+
+
+def make_runner(
+    folder: Path,
+    *custom_hooks: dict,
+    fails_at: int | None = None,
+    backends: tuple[str, ...] = ('LocalVisBackend',),
+) -> Runner:
+    """A Runner of two training steps and one validation, at work in `folder`/run."""
+    folder.mkdir(exist_ok=True)
+    loader = DataLoader(Pictures(folder), batch_size=3, collate_fn=collate)
+    return Runner(
+        model=Model(fails_at),
+        work_dir=str(folder / 'run'),
+        experiment_name=folder.as_posix(),
+        train_dataloader=loader,
+        val_dataloader=loader,
+        test_dataloader=loader,
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=2, val_interval=2),
+        val_cfg=dict(),
+        test_cfg=dict(),
+        val_evaluator=[Share()],
+        test_evaluator=[Share()],
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        default_hooks=dict(
+            logger=dict(type='LoggerHook', interval=1, log_metric_by_epoch=False),
+            checkpoint=None,
+        ),
+        custom_hooks=list(custom_hooks),
+        log_processor=dict(by_epoch=False),
+        visualizer=dict(
+            type='Visualizer', vis_backends=[dict(type=name) for name in backends]
+        ),
+        default_scope='mmengine',
+    )
+
+
+def test_training_leaves_a_sheet_and_curves(tmp_path):
+    make_runner(tmp_path, dict(type=SHEET), dict(type=CURVES)).train()
+    for name in ('predictions.png', 'curves.png'):
+        assert cv2.imread(str(tmp_path / 'run' / name)).std() > 0
+
+
+def test_sheet_shows_pictures_from_the_whole_set(tmp_path, monkeypatch):
+    drawn = {}
+
+    def draw_sheet(rows, classes, palette, score_threshold, title):
+        drawn.update(rows=rows, classes=classes, palette=palette, title=title)
+        return np.zeros((8, 8, 3), np.uint8)
+
+    monkeypatch.setattr(picture_hooks, 'draw_sheet', draw_sheet)
+    make_runner(tmp_path, dict(type=SHEET, num_images=4, out_file='sheet.jpg')).test()
+    rows = drawn['rows']
+    assert [row.name for row in rows] == ['0.png', '3.png', '6.png', '9.png']
+    assert [int(row.image[0, 0, 0]) for row in rows] == [100, 103, 106, 109]
+    assert [int(row.sample.gt_label) for row in rows] == [0, 1, 0, 1]
+    # What is too uncertain to be drawn is not kept either.
+    assert all(len(row.sample.pred_instances) == 1 for row in rows)
+    assert drawn['classes'] == ('even', 'odd') and drawn['title'] == 'run'
+    assert (tmp_path / 'run' / 'sheet.jpg').exists()
+
+
+def test_colours_of_other_classes_are_not_taken():
+    from mmdet.datasets import CocoDataset
+
+    inherited = CocoDataset(metainfo=dict(classes=('a', 'b')), lazy_init=True).metainfo
+    assert len(inherited['palette']) > 2
+    assert picture_hooks.chosen_palette(inherited) is None
+
+
+@pytest.mark.parametrize('chosen', [None, [(1, 2, 3), (4, 5, 6)]])
+def test_colours_that_mmseg_draws_by_lot_are_not_taken(chosen, tmp_path, monkeypatch):
+    from mmseg.datasets import BaseSegDataset
+
+    metainfo = dict(classes=('a', 'b')) | (dict(palette=chosen) if chosen else {})
+    metainfo = BaseSegDataset(metainfo=metainfo, lazy_init=True).metainfo
+    assert len(metainfo['palette']) == 2
+    monkeypatch.setattr(Pictures, 'metainfo', metainfo)
+    palettes = []
+
+    def draw_sheet(rows, classes, palette, *_, **__):
+        palettes.append(palette)
+        return np.zeros((8, 8, 3), np.uint8)
+
+    monkeypatch.setattr(picture_hooks, 'draw_sheet', draw_sheet)
+    make_runner(tmp_path, dict(type=SHEET)).test()
+    assert palettes == [chosen]
+
+
+def test_more_pictures_asked_for_than_there_are(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        picture_hooks,
+        'draw_sheet',
+        lambda rows, *_, title: drawn.extend(rows) or np.zeros((8, 8, 3), np.uint8),
+    )
+    make_runner(tmp_path, dict(type=SHEET, num_images=99)).val()
+    assert [row.name for row in drawn] == [f'{index}.png' for index in range(PICTURES)]
+
+
+def test_sheet_without_class_names_warns_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(Pictures, 'metainfo', {})
+    runner = make_runner(tmp_path, dict(type=SHEET))
+    runner.train()
+    assert runner.iter == 2
+    assert 'no predictions.png' in Path(runner.logger.log_file).read_text()
+    assert not (tmp_path / 'run' / 'predictions.png').exists()
+
+
+def test_curves_without_a_log_warn_and_go_on(tmp_path):
+    runner = make_runner(tmp_path, dict(type=CURVES), backends=())
+    runner.train()
+    assert 'LocalVisBackend' in Path(runner.logger.log_file).read_text()
+    assert not (tmp_path / 'run' / 'curves.png').exists()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def open_terminal(monkeypatch) -> Terminal:
+    """Stand in for sys.stdout; to be called in the test, for pytest sets it too."""
+    monkeypatch.setenv('TERM', 'xterm')
+    monkeypatch.setenv('COLUMNS', '100')
+    terminal = Terminal()
+    monkeypatch.setattr(sys, 'stdout', terminal)
+    monkeypatch.setattr(ProgressBarHook, 'bar', None)
+    return terminal
+
+
+def streams(runner: Runner) -> list:
+    handlers = runner.logger.handlers
+    return [one.stream for one in handlers if type(one) is logging.StreamHandler]
+
+
+def test_bar_shares_the_terminal_with_the_log(tmp_path, monkeypatch):
+    terminal = open_terminal(monkeypatch)
+    runner = make_runner(tmp_path, dict(type=BAR))
+    runner.train()
+    shown = terminal.getvalue()
+    assert '2/2' in shown and 'lr 1.00e-01' in shown
+    assert 'loss 3.0000' in shown and 'val ' in shown
+    # Every log line starts on a line that has just been wiped of the bar.
+    logged = [line for line in shown.splitlines() if 'Iter(' in line]
+    assert len(logged) == 7
+    for line in logged[1:]:
+        assert re.search(r'\x1b\[2K[\d/]+ [\d:]+ - mmengine', line), repr(line)
+    assert sys.stdout is terminal and streams(runner) == [terminal]
+
+
+def test_no_bar_where_there_is_no_terminal(tmp_path, monkeypatch):
+    plain = io.StringIO()
+    monkeypatch.setattr(sys, 'stdout', plain)
+    make_runner(tmp_path, dict(type=BAR)).train()
+    assert 'Iter(train) [2/2]' in plain.getvalue()
+    assert '━' not in plain.getvalue() and ProgressBarHook.bar is None
+
+
+def test_next_run_ends_the_bar_of_a_failed_one(tmp_path, monkeypatch):
+    terminal = open_terminal(monkeypatch)
+    failed = make_runner(tmp_path / 'failed', dict(type=BAR), fails_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        failed.train()
+    assert ProgressBarHook.bar is not None
+    runner = make_runner(tmp_path / 'next', dict(type=BAR))
+    runner.train()
+    assert sys.stdout is terminal and ProgressBarHook.bar is None
+    assert streams(failed) == [terminal] and streams(runner) == [terminal]
+
+
+def test_interrupted_process_gives_the_cursor_back():
+    script = """
+import logging, sys
+from mmpatchconvnet.engine.hooks.progress_bar import TerminalBar
+bar = TerminalBar(logging.getLogger())
+bar.update(bar.progress.add_task('train', total=2, status=''), 1, 'eta')
+raise KeyboardInterrupt
+"""
+    ours, theirs = os.openpty()
+    environment = os.environ | dict(TERM='xterm')
+    subprocess.run(
+        [sys.executable, '-c', script], stdout=theirs, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert 'KeyboardInterrupt' in shown
+    assert shown.count('\x1b[?25l') == 1  # hidden by the bar
+    assert shown.rindex('\x1b[?25h') > shown.rindex('train')

@@ -1,0 +1,362 @@
+"""From a config and a command line to a run: options, checks, whole files."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from mmpatchconvnet.atomic_files import atomic_write
+from mmpatchconvnet.checkpoints import load_file
+from mmpatchconvnet.datasets import CLASSES, write_scenes
+from mmpatchconvnet.engine.config_checks import (
+    ConfigError,
+    check_config,
+    check_features,
+)
+from mmpatchconvnet.engine.launch import build_runner, load_config, use_amp
+from mmpatchconvnet.registry import MODELS
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / 'configs' / 'demo'
+LAYOUTS = {
+    'classifier_patchconvnet-tiny_scenes.py': 'classes',
+    'upernet_patchconvnet-tiny_scenes.py': 'ade',
+    'mask-rcnn_patchconvnet-tiny_scenes.py': 'coco',
+}
+
+
+@pytest.fixture(scope='session')
+def scenes(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('data') / 'scenes'
+    return write_scenes(folder, num_train=16, num_val=6)
+
+
+def strings(node: object) -> list[str]:
+    if isinstance(node, dict):
+        return [s for value in node.values() for s in strings(value)]
+    if isinstance(node, (list, tuple)):
+        return [s for value in node for s in strings(value)]
+    return [node] if isinstance(node, str) else []
+
+
+@pytest.mark.parametrize('name', LAYOUTS)
+def test_data_root_reaches_every_path(name, scenes):
+    root = str(scenes / LAYOUTS[name])
+    cfg = load_config(str(DEMO / name), data_root=root)
+    old = Config.fromfile(DEMO / name).data_root
+    assert not [s for s in strings(cfg.to_dict()) if s.startswith(old)]
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.data_root == root
+    check_config(cfg)
+
+
+def test_data_root_of_the_data_alone_is_replaced_too():
+    leaf = ROOT / 'configs/patchconvnet/patchconvnet-s60_16xb64_in1k.py'
+    cfg = load_config(str(leaf), data_root='elsewhere')
+    assert cfg.train_dataloader.dataset.data_root == 'elsewhere'
+    assert cfg.val_dataloader.dataset.data_root == 'elsewhere'
+
+
+def test_a_config_of_a_host_goes_by_its_name(tmp_path):
+    name = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'
+    cfg = load_config(name, data_root='elsewhere')
+    assert cfg.model.backbone.type == 'SwinTransformer'
+    assert cfg.train_dataloader.dataset.data_root == 'elsewhere'
+    assert cfg.work_dir == 'work_dirs/mask-rcnn_swin-t-p4-w7_fpn_1x_coco'
+    with pytest.raises(ConfigError, match=r"data_root='elsewhere' .* is no folder"):
+        check_config(cfg)
+    for wrong in ('mmdet::swin/none.py', 'none::swin/none.py', 'mmdet::none.py'):
+        with pytest.raises(ConfigError, match=r'cannot be read .*PACKAGE::FOLDER/NAM'):
+            load_config(wrong)
+    with pytest.raises(ConfigError, match=r'none.py is no file: give a config file'):
+        load_config('none.py')
+
+
+def test_command_line_lies_over_the_config():
+    path = str(DEMO / 'classifier_patchconvnet-tiny_scenes.py')
+    cfg = load_config(path, seed=7, options={'train_dataloader.batch_size': 3})
+    assert cfg.randomness.seed == 7
+    assert cfg.train_dataloader.batch_size == 3
+    assert cfg.work_dir == 'work_dirs/classifier_patchconvnet-tiny_scenes'
+    assert load_config(path, work_dir='elsewhere').work_dir == 'elsewhere'
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({}, r"data_root='data/class_folders/' of train_dataloader is no folder: give"),
+        (
+            {'train_dataloader.dataset.data_prefix': 'nowhere'},
+            r"nowhere', which train_dataloader reads, does not exist",
+        ),
+        (
+            {'model.head.num_classes': 5},
+            r'head.num_classes=5 but train_dataloader has 6 classes \(ball, donut',
+        ),
+        (
+            {'data_preprocessor.num_classes': 1000},
+            r'data_preprocessor.num_classes=1000 but train_dataloader has 6 classes',
+        ),
+        (
+            {'val_dataloader.dataset.metainfo.classes': ('ball', 'leaf')},
+            r'=6 but val_dataloader has 2 classes \(ball, leaf\): set it to 2',
+        ),
+        (
+            {'val_dataloader.dataset.metainfo.classes': CLASSES[::-1]},
+            r"classes of val_dataloader .*labels count the folders.*: write \('ball', ",
+        ),
+        (
+            {'val_dataloader.dataset.metainfo.classes': (*CLASSES[1:], 'bal')},
+            r"'bal'\), but labels count the folders in .*: write \('ball', 'donut'",
+        ),
+        (
+            {'val_dataloader.dataset.metainfo.classes': 'ball'},
+            r"classes='ball' is no file of class names: write \('ball',\) for a single",
+        ),
+    ],
+)
+def test_faults_of_a_config_are_named(changes, message, scenes):
+    path = str(DEMO / 'classifier_patchconvnet-tiny_scenes.py')
+    root = str(scenes / 'classes') if changes else None
+    cfg = load_config(path, data_root=root, options=changes)
+    with pytest.raises(ConfigError, match=message):
+        check_config(cfg)
+
+
+def test_folders_may_have_other_names_but_must_be_as_many_as_classes(scenes):
+    path = str(DEMO / 'classifier_patchconvnet-tiny_scenes.py')
+    key = 'train_dataloader.dataset.metainfo.classes'
+    shown = tuple(f'the {name}' for name in CLASSES)
+    root = str(scenes / 'classes')
+    check_config(load_config(path, data_root=root, options={key: shown}))
+    options = {
+        key: shown[1:],
+        'model.head.num_classes': len(shown) - 1,
+        'data_preprocessor.num_classes': len(shown) - 1,
+    }
+    with pytest.raises(
+        ConfigError, match=r'5 names for the 6 folders in .*: give each'
+    ):
+        check_config(load_config(path, data_root=root, options=options))
+
+
+def test_classes_may_be_a_file_of_names(scenes, tmp_path):
+    (tmp_path / 'classes.txt').write_text('\n'.join(CLASSES))
+    options = {'train_dataloader.dataset.metainfo.classes': f'{tmp_path}/classes.txt'}
+    path = str(DEMO / 'classifier_patchconvnet-tiny_scenes.py')
+    check_config(load_config(path, data_root=str(scenes / 'classes'), options=options))
+
+
+def test_classes_come_from_the_data_set_where_the_config_is_silent(tmp_path):
+    import mmdet.datasets  # noqa: F401 (fills the registry)
+
+    leaf = ROOT / 'configs/mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py'
+    for part in ('annotations', 'train2017', 'val2017'):
+        (tmp_path / part).mkdir()
+    for split in ('train', 'val'):
+        (tmp_path / 'annotations' / f'instances_{split}2017.json').write_text('{}')
+    check_config(load_config(str(leaf), data_root=str(tmp_path)))
+    wrong = {'model.roi_head.mask_head.num_classes': 3}
+    cfg = load_config(str(leaf), data_root=str(tmp_path), options=wrong)
+    with pytest.raises(ConfigError, match=r'mask_head.num_classes=3 but .* 80 classes'):
+        check_config(cfg)
+
+
+def test_a_pyramid_with_too_few_maps_says_so_before_training():
+    import mmseg.models  # noqa: F401 (fills the registry)
+
+    init_default_scope('mmseg')
+    cfg = Config.fromfile(DEMO / 'upernet_patchconvnet-tiny_scenes.py')
+    model = MODELS.build(cfg.model)
+    check_features(model)
+    cfg.model.backbone.out_indices = (3, 11)
+    model = MODELS.build(cfg.model)
+    with pytest.raises(ValueError, match='DeconvPyramid got 4 maps but needs 6'):
+        check_features(model)
+    assert model.training
+    check_features(nn.Linear(1, 1))  # a model without a backbone passes
+
+
+def test_hooks_are_added_where_there_are_none():
+    path = str(next((ROOT / 'configs' / 'upernet').glob('*.py')))
+    cfg = load_config(path)
+    assert cfg.default_hooks.checkpoint.type == 'mmpatchconvnet.AtomicCheckpointHook'
+    assert cfg.default_hooks.checkpoint.interval == 16000
+    assert [hook.type for hook in cfg.custom_hooks] == [
+        'mmpatchconvnet.IterationSeedHook',
+        'mmpatchconvnet.ProgressBarHook',
+        'mmpatchconvnet.LossCurveHook',
+    ]
+    off = {'default_hooks.checkpoint': None}
+    assert load_config(path, options=off).default_hooks.checkpoint is None
+    remote = {'default_hooks.checkpoint.out_dir': 's3://bucket'}
+    hook = load_config(path, options=remote).default_hooks.checkpoint
+    assert hook.type == 'CheckpointHook'
+    demo = load_config(str(DEMO / 'mask-rcnn_patchconvnet-tiny_scenes.py'))
+    assert len(demo.custom_hooks) == 4
+
+
+@pytest.mark.parametrize(
+    'dataset',
+    [
+        dict(type='mmpretrain.CIFAR10', data_root='nowhere'),
+        dict(type='mmdet.CocoDataset', data_root='s3://bucket', ann_file='a.json'),
+        dict(type='Unknown', ann_file=[], data_prefix=dict(img=None)),
+    ],
+)
+def test_data_that_cannot_be_checked_passes(dataset):
+    import mmpretrain.datasets  # noqa: F401 (fills the registry)
+
+    wrapped = dict(type='RepeatDataset', times=2, dataset=dataset)
+    check_config(Config(dict(train_dataloader=dict(dataset=wrapped))))
+
+
+def test_wrong_files_and_options_are_named():
+    with pytest.raises(ConfigError, match=r'nowhere\.py is no file'):
+        load_config('nowhere.py')
+    runtime = ROOT / 'configs' / '_base_' / 'short_run.py'
+    with pytest.raises(ConfigError, match='--data-root here has nothing to replace'):
+        load_config(str(runtime), data_root='here')
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match='--amp needs a GPU'):
+            use_amp(load_config(str(runtime)))
+
+
+def test_files_appear_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / 'folder' / 'checkpoint.pth'
+    atomic_write(path, b'first')
+    assert path.read_bytes() == b'first'
+
+    def full_disk(*_):
+        raise OSError('no space left')
+
+    monkeypatch.setattr(os, 'replace', full_disk)
+    with pytest.raises(OSError, match='no space'):
+        atomic_write(path, b'second')
+    assert path.read_bytes() == b'first'
+    assert list(path.parent.iterdir()) == [path]
+
+
+def run(*command: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, '-W', 'ignore', *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | dict(OMP_WAIT_POLICY='PASSIVE'),
+    )
+
+
+def test_train_ends_with_one_line_on_a_fault():
+    done = run('tools/train.py', str(DEMO / 'mask-rcnn_patchconvnet-tiny_nuclei.py'))
+    assert done.returncode == 1
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .startswith(
+            "error: data_root='data/coco_small/' of train_dataloader is no folder"
+        )
+    )
+    assert 'Traceback' not in done.stderr
+
+
+SHORT = ('train_cfg.max_iters=2', 'train_cfg.val_interval=2')
+OPTIONS = (
+    *SHORT,
+    'default_hooks.checkpoint.interval=2',
+    'train_dataloader.batch_size=2',
+)
+
+
+def test_a_url_to_start_from_is_not_left_to_mmengine(scenes, tmp_path, monkeypatch):
+    file = tmp_path / 'weights.pth'
+    torch.save({'state_dict': {'head.fc.bias': torch.zeros(len(CLASSES))}}, file)
+    monkeypatch.setattr('mmpatchconvnet.checkpoints.files.fetch', lambda url: file)
+    cfg = load_config(
+        str(DEMO / 'classifier_patchconvnet-tiny_scenes.py'),
+        work_dir=str(tmp_path),
+        data_root=str(scenes / 'classes'),
+        options={'load_from': 'https://example.org/weights.pth'},
+    )
+    runner = build_runner(cfg, training=True)
+    runner.load_or_resume()
+    assert runner.model.head.fc.bias.abs().sum() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', LAYOUTS)
+def test_train_resume_and_test(name, scenes, tmp_path):
+    data = ['--data-root', str(scenes / LAYOUTS[name]), '--work-dir', str(tmp_path)]
+    start = ('tools/train.py', str(DEMO / name), *data, '--seed', '5')
+    longer = [o.replace('max_iters=2', 'max_iters=3') for o in OPTIONS]
+    train = run(*start, '--cfg-options', *longer)
+    assert train.returncode == 0, train.stderr[-2000:]
+    for file in ('iter_3.pth', 'predictions.png', 'curves.png', 'last_checkpoint'):
+        assert (tmp_path / file).stat().st_size > 0
+
+    # As if it had been stopped after two steps; the config has another seed.
+    whole = load_file((tmp_path / 'iter_3.pth').rename(tmp_path / 'whole.pth'))
+    resumed = run(*start[:-2], '--resume', '--cfg-options', *longer)
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    assert 'resumed epoch: 0, iter: 2' in resumed.stdout
+    again = load_file(tmp_path / 'iter_3.pth')['state_dict']
+    assert again.keys() == whole['state_dict'].keys()
+    for key, value in whole['state_dict'].items():
+        assert torch.equal(again[key], value), key
+
+    # What the config starts from must not be tested in place of the checkpoint.
+    other = tmp_path / 'other.pth'
+    torch.save({'state_dict': {'foo': torch.zeros(1)}}, other)
+    tested = run(
+        *('tools/test.py', str(DEMO / name), str(tmp_path / 'iter_3.pth'), *data),
+        *('--cfg-options', f'load_from={other}', 'resume=True'),
+    )
+    assert tested.returncode == 0, tested.stderr[-2000:]
+    assert 'Iter(test) [' in tested.stdout and 'other.pth' not in tested.stderr
+
+    folded = run(
+        *('tools/test.py', str(DEMO / name), str(tmp_path / 'iter_3.pth'), *data),
+        '--deploy',
+    )
+    assert scores(folded.stdout) == pytest.approx(scores(tested.stdout), abs=0.01)
+
+    refused = run(
+        *('tools/train.py', str(DEMO / name), *data),
+        *('--cfg-options', *OPTIONS, f'load_from={other}'),
+    )
+    assert refused.stderr.startswith(f'error: {other} has no tensor that fits')
+
+
+def scores(log: str) -> list[float]:
+    """What the line of the last test says, without its times."""
+    *_, line = (line for line in log.splitlines() if 'Iter(test) [' in line)
+    found = re.findall(r'[\w/]+: (-?[\d.]+)', line.split('data_time')[0])
+    assert found
+    return [float(number) for number in found]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', LAYOUTS)
+def test_the_hosts_own_train_script(name, scenes, tmp_path):
+    cfg = load_config(str(DEMO / name), data_root=str(scenes / LAYOUTS[name]))
+    host = __import__(cfg.default_scope)
+    script = Path(host.__file__).parent / '.mim' / 'tools' / 'train.py'
+    options = [
+        f'{loader}.dataset.data_root={cfg.data_root}'
+        for loader in ('train_dataloader', 'val_dataloader')
+    ]
+    if 'ann_file' in cfg.val_evaluator:
+        options.append(f'val_evaluator.ann_file={cfg.val_evaluator.ann_file}')
+    done = run(
+        *(str(script), str(DEMO / name), '--work-dir', str(tmp_path)),
+        *('--cfg-options', *OPTIONS, *options),
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / 'iter_2.pth').is_file()

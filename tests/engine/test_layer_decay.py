@@ -1,0 +1,128 @@
+"""Layer decay: the exact table of a toy column in every host, and wrong settings."""
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+
+from mmpatchconvnet import PatchConvNet
+from mmpatchconvnet.experiments.complexity import build_on_meta
+
+
+class Detector(nn.Module):
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = nn.Conv2d(8, 8, 1)
+        self.head = nn.Linear(8, 2)
+
+
+def build(model: nn.Module, **paramwise):
+    return build_optim_wrapper(
+        model,
+        dict(
+            optimizer=dict(type='AdamW', lr=1.0, weight_decay=0.5),
+            constructor='mmpatchconvnet.LayerDecayOptimWrapperConstructor',
+            paramwise_cfg=paramwise,
+        ),
+    )
+
+
+# Parameter of a column of two blocks -> learning rate and weight decay, of 1 and 0.5.
+COLUMN = {
+    'stem.convs.0.weight': (0.125, 0.5),
+    'stem.convs.1.weight': (0.125, 0.5),
+    'stem.convs.2.weight': (0.125, 0.5),
+    'stem.convs.3.weight': (0.125, 0.5),
+    'blocks.0.gamma': (0.25, 0),
+    'blocks.0.norm.weight': (0.25, 0),
+    'blocks.0.norm.bias': (0.25, 0),
+    'blocks.0.pointwise_in.weight': (0.25, 0.5),
+    'blocks.0.pointwise_in.bias': (0.25, 0),
+    'blocks.0.depthwise.weight': (0.25, 0.5),
+    'blocks.0.depthwise.bias': (0.25, 0),
+    'blocks.0.gate.reduce.weight': (0.25, 0.5),
+    'blocks.0.gate.reduce.bias': (0.25, 0),
+    'blocks.0.gate.expand.weight': (0.25, 0.5),
+    'blocks.0.gate.expand.bias': (0.25, 0),
+    'blocks.0.pointwise_out.weight': (0.25, 0.5),
+    'blocks.0.pointwise_out.bias': (0.25, 0),
+    'blocks.1.gamma': (0.5, 0),
+    'blocks.1.norm.weight': (0.5, 0),
+    'blocks.1.norm.bias': (0.5, 0),
+    'blocks.1.pointwise_in.weight': (0.5, 0.5),
+    'blocks.1.pointwise_in.bias': (0.5, 0),
+    'blocks.1.depthwise.weight': (0.5, 0.5),
+    'blocks.1.depthwise.bias': (0.5, 0),
+    'blocks.1.gate.reduce.weight': (0.5, 0.5),
+    'blocks.1.gate.reduce.bias': (0.5, 0),
+    'blocks.1.gate.expand.weight': (0.5, 0.5),
+    'blocks.1.gate.expand.bias': (0.5, 0),
+    'blocks.1.pointwise_out.weight': (0.5, 0.5),
+    'blocks.1.pointwise_out.bias': (0.5, 0),
+}
+DEMO = Path(__file__).parents[2] / 'configs' / 'demo'
+
+
+@pytest.mark.parametrize(
+    'config', ['classifier_{}_scenes', 'mask-rcnn_{}_nuclei', 'upernet_{}_aerial']
+)
+def test_every_parameter_has_its_rate_and_decay(config):
+    cfg = Config.fromfile(DEMO / f'{config.format("patchconvnet-tiny")}.py')
+    cfg.model.backbone.arch.depth = 2
+    if 'out_indices' in cfg.model.backbone:
+        cfg.model.backbone.out_indices = (1,)
+    model = build_on_meta(cfg).requires_grad_(True)
+    wrapper = build(
+        model, decay_rate=0.5, num_groups=2, norm_decay_mult=0, flat_decay_mult=0
+    )
+    names = {param: name for name, param in model.named_parameters()}
+    groups = wrapper.optimizer.param_groups
+    rows = [
+        (names[param], group['lr'], group['weight_decay'])
+        for group in groups
+        for param in group['params']
+    ]
+    assert sorted(name for name, *_ in rows) == sorted(names.values())  # each once
+    table = {name: (rate, decay) for name, rate, decay in rows}
+    column = {f'backbone.{name}': row for name, row in COLUMN.items()}
+    assert {n: row for n, row in table.items() if n.startswith('backbone.')} == column
+    shapes = dict(model.named_parameters())
+    for name in table.keys() - column.keys():
+        flat = shapes[name].ndim == 1
+        assert table[name] == (1, 0 if flat else 0.5), name
+
+
+@pytest.mark.parametrize(
+    ('depth', 'num_groups', 'smallest'), [(4, 12, 0.5**5), (60, 12, 0.5**13)]
+)
+def test_no_more_groups_than_blocks(depth, num_groups, smallest):
+    model = Detector(PatchConvNet(dict(embed_dims=8, depth=depth)))
+    wrapper = build(model, decay_rate=0.5, num_groups=num_groups)
+    rates = sorted({group['lr'] for group in wrapper.optimizer.param_groups})
+    assert rates[0] == smallest and rates[-1] == 1
+    assert len(rates) == min(depth, num_groups) + 2
+
+
+def test_custom_keys_are_multiplied():
+    model = Detector(PatchConvNet(dict(embed_dims=8, depth=2)))
+    keys = {'blocks.1': dict(lr_mult=0.1)}
+    wrapper = build(model, decay_rate=0.5, num_groups=2, custom_keys=keys)
+    names = {param: name for name, param in model.named_parameters()}
+    for group in wrapper.optimizer.param_groups:
+        if 'blocks.1' in names[group['params'][0]]:
+            assert group['lr'] == pytest.approx(0.05)
+
+
+def test_wrong_settings_are_named():
+    model = Detector(PatchConvNet(dict(embed_dims=8, depth=2)))
+    with pytest.raises(ValueError, match='decay_rate=None: give one in'):
+        build(model, num_groups=2)
+    with pytest.raises(ValueError, match=r'decay_rate=1\.5: give one in'):
+        build(model, decay_rate=1.5)
+    with pytest.raises(ValueError, match='num_groups=0: give 1 or more'):
+        build(model, decay_rate=0.5, num_groups=0)
+    with pytest.raises(ValueError, match='Conv2d has no get_layer_depth'):
+        build(Detector(nn.Conv2d(3, 8, 1)), decay_rate=0.5)

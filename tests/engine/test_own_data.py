@@ -1,0 +1,369 @@
+"""The page on your own data: its configs train on folders laid out as it says."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from goldens import official_state_dict
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from PIL import Image
+
+from mmpatchconvnet.engine.config_checks import (
+    ConfigError,
+    check_config,
+    check_features,
+)
+from mmpatchconvnet.engine.launch import load_config
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / 'docs' / 'own_data.md').read_text()
+BLOCKS = {
+    re.search(r'models/([\w-]+)', block)[1]: block.replace('PATH/', f'{ROOT}/')
+    for block in re.findall(r'```python\n(.*?)```', PAGE, re.DOTALL)
+}
+MASK_RCNN, UPERNET, CLASSIFIER, UPERNET_S60 = BLOCKS
+SIZE = 48
+
+
+def write_pictures(folder: Path, ending: str, count: int = 2) -> None:
+    folder.mkdir(parents=True)
+    for index in range(count):
+        pixels = np.random.default_rng(index).integers(0, 255, (SIZE, SIZE, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f'{index}.{ending}')
+
+
+@pytest.fixture(scope='module')
+def coco(tmp_path_factory) -> Path:
+    """Two pictures, each with a leaf on the left and a fruit on the right."""
+    root = tmp_path_factory.mktemp('coco')
+    (root / 'annotations').mkdir()
+    images = [
+        dict(id=index, file_name=f'{index}.jpg', height=SIZE, width=SIZE)
+        for index in range(2)
+    ]
+    annotations = [
+        dict(
+            id=2 * image['id'] + right,
+            image_id=image['id'],
+            category_id=(7, 3)[right],
+            bbox=[24 * right, 8, 20, 20],
+            area=400,
+            iscrowd=0,
+            segmentation=[np.add([0, 8, 20, 8, 20, 28, 0, 28], [24 * right, 0] * 4)],
+        )
+        for image in images
+        for right in (0, 1)
+    ]
+    categories = [dict(id=7, name='leaf'), dict(id=3, name='fruit')]
+    content = dict(images=images, annotations=annotations, categories=categories)
+    for split in ('train', 'val'):
+        write_pictures(root / 'images' / split, 'jpg')
+        file = root / 'annotations' / f'instances_{split}.json'
+        file.write_text(json.dumps(content, default=np.ndarray.tolist))
+    return root
+
+
+@pytest.fixture(scope='module')
+def label_maps(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp('label_maps')
+    labels = np.full((SIZE, SIZE), 255, np.uint8)
+    for label in range(3):
+        labels[:, 12 * label : 12 * label + 12] = label
+    for split in ('train', 'val'):
+        write_pictures(root / 'images' / split, 'jpg')
+        (root / 'labels' / split).mkdir(parents=True)
+        for index in range(2):
+            Image.fromarray(labels).save(root / 'labels' / split / f'{index}.png')
+    return root
+
+
+@pytest.fixture(scope='module')
+def class_folders(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp('class_folders')
+    for split in ('train', 'val'):
+        for name in ('leaf', 'fruit'):
+            write_pictures(root / split / name, 'png')
+    return root
+
+
+@pytest.fixture
+def data(request) -> dict[str, Path]:
+    """The folder of each block."""
+    coco, label_maps, class_folders = map(
+        request.getfixturevalue, ('coco', 'label_maps', 'class_folders')
+    )
+    return {
+        MASK_RCNN: coco,
+        UPERNET: label_maps,
+        CLASSIFIER: class_folders,
+        UPERNET_S60: label_maps,
+    }
+
+
+@pytest.fixture(scope='module')
+def torch_home(tmp_path_factory) -> Path:
+    """A cache with a file that has the tensors of the official S60."""
+    home = tmp_path_factory.mktemp('torch_home')
+    file = home / 'hub' / 'checkpoints' / 's60_224_1k.pth'
+    file.parent.mkdir(parents=True)
+    torch.save({'model': official_state_dict(384, depth=60)}, file)
+    yield home
+    shutil.rmtree(home)  # 100 MB
+
+
+def save(block: str, folder: Path) -> str:
+    path = folder / 'my_config.py'
+    path.write_text(block)
+    return str(path)
+
+
+@pytest.mark.parametrize('name', BLOCKS)
+def test_configs_of_the_page_pass_the_checks(name, data, tmp_path):
+    cfg = load_config(save(BLOCKS[name], tmp_path), data_root=str(data[name]))
+    check_config(cfg)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', BLOCKS)
+def test_configs_of_the_page_train(name, data, tmp_path, torch_home):
+    longer = re.search(r'--cfg-options (train_cfg.*?)`', PAGE)[1]  # the page's own
+    command = [
+        *('tools/train.py', save(BLOCKS[name], tmp_path)),
+        *('--data-root', str(data[name]), '--work-dir', str(tmp_path / 'run')),
+        *('--cfg-options', *longer.replace('2000', '2').split()),
+        *('param_scheduler.0.end=1', 'param_scheduler.1.begin=1'),
+        *('train_cfg.val_interval=2', 'train_dataloader.batch_size=2'),
+    ]
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | dict(OMP_WAIT_POLICY='PASSIVE', TORCH_HOME=str(torch_home)),
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    for file in ('iter_2.pth', 'predictions.png', 'curves.png'):
+        assert (tmp_path / 'run' / file).stat().st_size > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', [MASK_RCNN, UPERNET, CLASSIFIER])
+def test_every_model_of_the_page_takes_official_weights(
+    name, tmp_path, torch_home, monkeypatch
+):
+    monkeypatch.setenv('TORCH_HOME', str(torch_home))
+    block = BLOCKS[name].replace('-tiny', '-s60')
+    cfg = Config.fromfile(save(block, tmp_path))
+    if name == UPERNET:
+        slower = 'optim_wrapper = dict(optimizer=dict(lr=1e-4))\n'
+        assert block + slower == BLOCKS[UPERNET_S60]
+    column = Config.fromfile(ROOT / 'configs/_base_/columns/s60.py').column
+    for key in {*column} - ({'out_indices'} if name == CLASSIFIER else set()):
+        assert cfg.model.backbone[key] == column[key]
+    __import__(f'{cfg.default_scope}.models')
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    check_features(model)
+    official = official_state_dict(384, depth=60)
+    last = model.backbone.blocks[59].pointwise_in.weight
+    assert torch.equal(last, official['blocks.59.attn.qkv_pos.0.weight'])
+
+
+def test_mmdet_labels_in_the_order_of_the_file(coco):
+    from mmdet.datasets import CocoDataset
+
+    dataset = CocoDataset(
+        data_root=str(coco),
+        ann_file='annotations/instances_train.json',
+        data_prefix=dict(img='images/train'),
+        metainfo=dict(classes=('fruit', 'leaf')),
+    )
+    left, right = dataset.get_data_info(0)['instances']
+    assert (left['bbox_label'], right['bbox_label']) == (0, 1)  # but 0 is named fruit
+
+
+@pytest.mark.parametrize(
+    ('classes', 'message'),
+    [
+        (
+            ('fruit', 'leaf'),
+            r"of train_dataloader is \('fruit', 'leaf'\), but labels follow the "
+            r"categories in .*instances_train.json': choose from \('leaf', 'fruit'\)",
+        ),
+        (('leaf', 'friut'), r'keep this order\.$'),
+        (('fruit',), ''),  # a selection
+    ],
+)
+def test_classes_follow_the_categories_of_the_json(classes, message, coco, tmp_path):
+    options = {
+        'model.roi_head.bbox_head.num_classes': len(classes),
+        'model.roi_head.mask_head.num_classes': len(classes),
+        'train_dataloader.dataset.metainfo.classes': classes,
+        'val_dataloader': None,
+        'test_dataloader': None,
+    }
+    path = save(BLOCKS[MASK_RCNN], tmp_path)
+    cfg = load_config(path, data_root=str(coco), options=options)
+    if not message:
+        check_config(cfg)
+        return
+    with pytest.raises(ConfigError, match=message):
+        check_config(cfg)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('{"images": [', r'is no COCO file \(JSONDecodeError: Expecting value'),
+        ('[]', r'is no COCO file \(TypeError: list indices'),
+        (
+            '{"images": []}',
+            r"is no COCO file \(KeyError: 'categories'\): mend ann_file",
+        ),
+        (
+            '{"categories": [{"name": "leaf"}, {"name": "fruit"}], "images":'
+            ' [{"id": 0, "file_name": "0.jpg"}, {"id": 1, "file_name": "gone.jpg"}],'
+            ' "annotations": [{"image_id": 0}, {"image_id": 1}]}',
+            r"images/val' of val_dataloader has no 'gone.jpg', one of 1 missing",
+        ),
+        (
+            '{"categories": [{"name": "leaf"}, {"name": "fruit"}, {"name": "leaf"}],'
+            ' "images": []}',
+            "has several categories of the name 'leaf': rename them",
+        ),
+    ],
+)
+def test_faults_of_a_json_are_named(content, message, coco, tmp_path):
+    root = tmp_path / 'coco'
+    shutil.copytree(coco, root)
+    (root / 'annotations' / 'instances_val.json').write_text(content)
+    cfg = load_config(save(BLOCKS[MASK_RCNN], tmp_path), data_root=str(root))
+    with pytest.raises(ConfigError, match=message):
+        check_config(cfg)
+
+
+def test_a_data_set_that_labels_in_its_own_way_is_left_to_it(coco, tmp_path):
+    from mmdet.datasets import CocoDataset
+    from mmdet.registry import DATASETS
+
+    @DATASETS.register_module(force=True)
+    class OtherOrder(CocoDataset):
+        def load_data_list(self) -> list[dict]:
+            return []
+
+    classes = dict(classes=('fruit', 'leaf'))
+    block = BLOCKS[MASK_RCNN].replace("('leaf', 'fruit')", "('fruit', 'leaf')")
+    cfg = load_config(save(block, tmp_path), data_root=str(coco))
+    with pytest.raises(ConfigError, match='labels follow the categories'):
+        check_config(cfg)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.metainfo == classes
+        loader.dataset.type = 'OtherOrder'
+    check_config(cfg)
+
+
+def test_a_selection_of_known_classes_has_colours_already(label_maps, tmp_path):
+    classes = "('wall', 'building', 'sky')"  # three of ADE20K's
+    block = BLOCKS[UPERNET].replace("('soil', 'leaf', 'fruit')", classes)
+    cfg = load_config(save(block, tmp_path), data_root=str(label_maps))
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.metainfo.palette = [[0, 0, 0]] * 4
+    with pytest.raises(ConfigError, match='has 4 colours for 3 classes'):
+        check_config(cfg)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.type = 'ADE20KDataset'  # its own colours follow its own classes
+    check_config(cfg)
+
+
+LEAF_AND_FRUIT = '"categories": [{"name": "leaf"}, {"name": "fruit"}]'
+EMPTY = f'{{{LEAF_AND_FRUIT}, "images": [{{"id": 9, "file_name": "gone.jpg"}}]}}'
+USED = EMPTY.replace(']}', '], "annotations": [{"image_id": 9}]}')
+UNCHOSEN = EMPTY.replace('"leaf"}', '"leaf"}, {"name": "x"}, {"name": "x"}')
+
+
+@pytest.mark.parametrize(
+    ('content', 'settings'),
+    [
+        (EMPTY, {}),  # mmdet drops pictures without objects in training
+        (UNCHOSEN, {}),
+        (USED, dict(indices=1)),
+        (USED, dict(data_prefix=dict(img='s3://bucket'))),
+    ],
+)
+def test_coco_files_that_mmdet_can_read_pass(content, settings, coco, tmp_path):
+    root = tmp_path / 'coco'
+    shutil.copytree(coco, root)
+    (root / 'annotations' / 'instances_train.json').write_text(content)
+    cfg = load_config(save(BLOCKS[MASK_RCNN], tmp_path), data_root=str(root))
+    cfg.train_dataloader.dataset.update(settings)
+    check_config(cfg, ('train_dataloader',))
+
+
+@pytest.fixture
+def two_classes(label_maps, tmp_path) -> Config:
+    """A config of two classes for maps with labels of 0 to 2."""
+    block = BLOCKS[UPERNET].replace("('soil', 'leaf', 'fruit')", "('soil', 'leaf')")
+    block = block.replace('num_classes=3', 'num_classes=2')
+    return load_config(save(block, tmp_path), data_root=str(label_maps))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({}, r'0.png.* holds the label 2, but .* 2 classes, .* or ignore_index'),
+        (dict(img_suffix='.png'), r'of train_dataloader holds no \*.png: set img_suff'),
+        (
+            dict(data_prefix=dict(img_path='images/train', seg_map_path='images')),
+            r"0.png', the label map of 0.jpg in train_dataloader, cannot be read",
+        ),
+    ],
+)
+def test_faults_of_label_maps_are_named(settings, message, two_classes):
+    two_classes.train_dataloader.dataset.update(settings)
+    with pytest.raises(ConfigError, match=message):
+        check_config(two_classes, ('train_dataloader',))
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(reduce_zero_label=True),
+        dict(data_prefix=dict(seg_map_path='')),  # no maps at all
+        dict(img_suffix=('.jpg', '.png')),
+        dict(seg_map_suffix='.npy'),
+        dict(pipeline=[dict(type='LoadAnnotations', reduce_zero_label=True)]),
+        dict(pipeline=[dict(type='OwnTransform')]),
+    ],
+)
+def test_label_maps_that_are_read_otherwise_pass(settings, two_classes):
+    two_classes.train_dataloader.dataset.update(settings)
+    check_config(two_classes, ('train_dataloader',))
+
+
+def test_labels_that_the_loss_ignores_pass(two_classes):
+    two_classes.model.decode_head.ignore_index = 2
+    check_config(two_classes)
+
+
+def test_colours_of_other_classes_are_named(label_maps, tmp_path):
+    block = re.sub(
+        r'_base_ = \[.*?\]',
+        f"_base_ = '{ROOT}/configs/demo/upernet_patchconvnet-tiny_aerial.py'",
+        BLOCKS[UPERNET],
+        flags=re.DOTALL,
+    )
+    path = save(block, tmp_path)
+    cfg = load_config(path, data_root=str(label_maps))
+    with pytest.raises(ConfigError, match='has 5 colours for 3 classes: give one for'):
+        check_config(cfg)
+    path = save(f'{block}metainfo.update(palette=[])\n', tmp_path)
+    check_config(load_config(path, data_root=str(label_maps)))

@@ -1,0 +1,209 @@
+"""The benchmark: fair turns, a reference that is one, costs that can be counted."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from rich.console import Console
+
+from mmpatchconvnet import PatchConvNet
+from mmpatchconvnet.experiments.benchmark.measure import draw, measure
+from mmpatchconvnet.experiments.benchmark.memory import (
+    peak_memory,
+    saved_activation_bytes,
+)
+from mmpatchconvnet.experiments.benchmark.reference import ReferenceColumn
+from mmpatchconvnet.experiments.benchmark.subjects import (
+    CONFIGS,
+    MODES,
+    OF_INFERENCE,
+    OF_TRAINING,
+    load,
+    make_model,
+    split,
+)
+from mmpatchconvnet.experiments.benchmark.timing import quartiles, take_turns
+from mmpatchconvnet.experiments.benchmark.workload import Setting, count, make_pass
+from mmpatchconvnet.experiments.rows import read_rows, select
+from mmpatchconvnet.experiments.tables import fill_tables
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / 'configs' / 'demo'
+TINY = {
+    'classifier': DEMO / 'classifier_patchconvnet-tiny_scenes.py',
+    'segmentor': DEMO / 'upernet_patchconvnet-tiny_scenes.py',
+    'detector': DEMO / 'mask-rcnn_patchconvnet-tiny_scenes.py',
+}
+
+
+def test_the_reference_answers_as_our_column_does():
+    arch = dict(embed_dims=32, depth=3, layer_scale_init_value=0.5)
+    column = PatchConvNet(arch, out_indices=(0, 2), stem_indices=(1,)).eval()
+    reference = ReferenceColumn(column)
+    x = torch.randn(2, 3, 50, 90)
+    for theirs, ours in zip(reference(x), column(x), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_models_take_turns():
+    order = []
+    passes = {name: lambda name=name: order.append(name) for name in 'abc'}
+    seconds = take_turns(passes, rounds=2, device='cpu')
+    assert order == list('abcabc')
+    assert {name: len(times) for name, times in seconds.items()} == dict(a=2, b=2, c=2)
+
+
+def test_quartiles():
+    assert quartiles([5.0, 1.0, 2.0, 3.0, 4.0]) == (2.0, 3.0, 4.0)
+    assert quartiles([7.0]) == (7.0, 7.0, 7.0)
+
+
+def test_bytes_kept_for_the_backward_pass():
+    weight = torch.ones(10, requires_grad=True)
+    x = torch.ones(10)
+    weights = {weight.untyped_storage().data_ptr()}
+    assert saved_activation_bytes(lambda: (x * weight).sum().backward(), weights) == 40
+    # The exponential keeps its result, and the product both of its factors: x and it.
+    assert (
+        saved_activation_bytes(lambda: (weight.exp() * x).sum().backward(), weights)
+        == 80
+    )
+
+
+def test_peak_memory_is_of_what_lives_at_the_same_time():
+    weight = torch.ones(1000, requires_grad=True)
+    x = torch.ones(1000)
+
+    def one_by_one() -> None:
+        y = x + 1
+        for _ in range(5):
+            y = y + 1  # the one before and the one after
+
+    def in_place() -> None:
+        (x + 1).add_(1).view(10, 100).mul_(2)
+
+    def remembered() -> None:
+        y = (weight * x).exp().exp()  # two results are kept, and the product is not
+        y.sum().backward()
+
+    with torch.no_grad():
+        assert peak_memory(one_by_one, 'cpu') == 2 * 4000
+        assert peak_memory(in_place, 'cpu') == 4000
+        assert peak_memory(lambda: [x + i for i in range(7)], 'cpu') == 7 * 4000
+    assert 3 * 4000 <= peak_memory(remembered, 'cpu') <= 4 * 4000 + 16
+
+
+@pytest.mark.parametrize(
+    ('task', 'name'), [(task, name) for task in CONFIGS for name in CONFIGS[task]]
+)
+def test_short_names_are_configs_of_their_task(task, name):
+    cfg, modes = split(f'{name}+nhwc', task, training=False)
+    kind = dict(classifier='ImageClassifier', detector='MaskRCNN')
+    assert cfg.model.type == kind.get(task, 'EncoderDecoder')
+    assert modes == ['nhwc']
+
+
+@pytest.mark.parametrize(
+    ('spec', 'training', 'message'),
+    [
+        ('s60+fast', False, r"s60\+fast asks for the mode 'fast': choose from refer"),
+        ('s60+lean', False, r's60\+lean: lean is for training, but this is inference'),
+        ('s60+deploy', True, r's60\+deploy: deploy is for inference, but this is tra'),
+    ],
+)
+def test_modes_that_do_not_fit_are_named(spec, training, message):
+    with pytest.raises(ValueError, match=message):
+        split(spec, 'classifier', training)
+
+
+def test_only_a_column_has_the_modes_of_one():
+    cfg = Config(dict(load(CONFIGS['classifier']['resnet50'])))
+    with pytest.raises(ValueError, match='ResNet has no mode deploy, reference: only'):
+        make_model(cfg, ['reference', 'deploy'])
+
+
+def with_layer_norm(path: Path) -> Config:
+    cfg = load(str(path))
+    cfg.model.backbone.norm_cfg = None
+    return cfg
+
+
+def test_a_column_with_another_norm_is_never_lean():
+    cfg = load(str(TINY['classifier']))
+    with pytest.raises(ValueError, match='lean is for columns with LayerNorm, this'):
+        make_model(cfg, ['lean'])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('task', TINY)
+@pytest.mark.parametrize('part', ['features', 'model'])
+@pytest.mark.parametrize('training', [False, True])
+def test_every_mode_of_every_task_runs(task, part, training, monkeypatch):
+    monkeypatch.setenv('TRITON_INTERPRET', '0')  # slow, and tested elsewhere
+    cfg = with_layer_norm(TINY[task])
+    setting = Setting(task, part, training, batch=2, size=(64, 64), device='cpu')
+    of_other_pass = OF_INFERENCE if training else OF_TRAINING
+    for modes in [*([m] for m in MODES if m != 'compile'), ['deploy', 'bf16']]:
+        if of_other_pass & set(modes):
+            continue
+        model = make_model(cfg, modes)
+        count(model, part, (64, 64))
+        make_pass(model, cfg.default_scope, modes, setting)()
+        gradients = [p.grad for p in model.parameters() if p.requires_grad]
+        assert training == any(g is not None for g in gradients), modes
+
+
+def test_kernels_that_would_not_run_are_not_measured():
+    setting = Setting('classifier', 'backbone', False, 1, (64, 64), 'cpu')
+    with pytest.raises(ValueError, match=r's60\+triton: triton is for a GPU'):
+        measure(['s60+triton'], setting, rounds=1, warmup=1, console=Console())
+
+
+def test_a_part_costs_what_it_runs():
+    cfg = load(str(TINY['segmentor']))
+    model = make_model(cfg, [])
+    costs = [count(model, part, (64, 64))[1] for part in ('backbone', 'pyramid')]
+    whole = count(model, 'model', (64, 64))
+    assert costs[0] < costs[1] < whole[1]
+    folded = count(make_model(cfg, ['deploy']), 'model', (64, 64))
+    assert folded[1] < whole[1]
+
+
+def test_tables_are_those_of_the_rows():
+    page = (ROOT / 'docs/speed.md').read_text()
+    rows = read_rows(ROOT / 'benchmarks/speed.csv')
+    drawn = fill_tables(
+        page, 'speed', lambda wanted: draw(select(rows, wanted.split()))
+    )
+    assert page.count('<!-- speed: ') > 3
+    assert drawn == page, 'run tools/draw_tables.py --rows'
+
+
+@pytest.mark.slow
+def test_the_tool_adds_rows(tmp_path):
+    rows = tmp_path / 'rows.csv'
+    command = [sys.executable, 'tools/benchmark.py', '--rows', str(rows)]
+    command += ['--size', '64', '64', '--rounds', '2', '--warmup', '1', '--training']
+    config = str(tmp_path / 'layer-norm.py')
+    with_layer_norm(TINY['classifier']).dump(config)
+    for specs in ([config, f'{config}+lean'], [f'{config}+compile']):
+        done = subprocess.run(
+            [*command, *specs], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    with rows.open() as file:
+        written = list(csv.DictReader(file))
+    assert [row['model'] for row in written] == [
+        config,
+        f'{config}+lean',
+        f'{config}+compile',
+    ]
+    assert float(written[1]['kept MB']) < 0.6 * float(written[0]['kept MB'])
+    assert all(float(row['ms 25%']) <= float(row['ms']) for row in written)
+    lines = rows.with_suffix('.jsonl').read_text().splitlines()
+    assert [json.loads(line) for line in lines] == written

@@ -1,0 +1,131 @@
+"""Runs of several seeds: their rows, their tables, and the tables in the READMEs."""
+
+import io
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from rich.console import Console
+
+from mmpatchconvnet.compat.hosts import HOSTS, package_versions
+from mmpatchconvnet.datasets import write_scenes
+from mmpatchconvnet.engine.provenance import (
+    git_state,
+    short_commit,
+)
+from mmpatchconvnet.experiments.comparison import (
+    SCORES,
+    append_row,
+    compare,
+    draw_scores,
+    find_row,
+    read_rows,
+    recipe_of,
+    settings_of,
+)
+from mmpatchconvnet.experiments.tables import fill_tables
+
+ROOT = Path(__file__).parents[2]
+TINY = """
+_base_ = '{base}'
+train_cfg = dict(max_iters=4, val_interval=4)
+_base_.param_scheduler[1].end = 30
+model = dict(backbone=dict(arch=dict(embed_dims=16, depth=1)),
+             neck=dict(in_channels=16), head=dict(in_channels=16))
+train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False)
+val_dataloader = dict(num_workers=0, persistent_workers=False)
+test_dataloader = val_dataloader
+default_hooks = dict(logger=dict(interval=1))
+"""
+
+
+def row(config: str, **scores: str) -> dict[str, str]:
+    empty = {title: '' for title, _ in SCORES.values()}
+    costs = {'backbone parameters': '1500000', 'multiply-adds': '2000000000'}
+    return {'config': config, **costs, **empty, **scores}
+
+
+def test_seeds_become_mean_and_spread():
+    rows = [row('a', mIoU='50'), row('b', mIoU='40'), row('a', mIoU='52')]
+    assert draw_scores(rows).splitlines() == [
+        '| config | backbone, M | multiply-adds, G | mIoU | seeds |',
+        '| --- | --- | --- | --- | --- |',
+        '| `a` | 1.50 | 2.00 | 51.0 ± 1.4 | 2 |',
+        '| `b` | 1.50 | 2.00 | 40.0 | 1 |',
+    ]
+
+
+def test_scores_of_other_tasks_and_missing_ones_leave_no_trace():
+    rows = [row('a', mIoU='50'), row('b'), row('c', **{'mask AP': '30'})]
+    table = draw_scores(rows, '^[ab]').splitlines()
+    assert table[0] == '| config | backbone, M | multiply-adds, G | mIoU | seeds |'
+    assert table[3] == '| `b` | 1.50 | 2.00 |  | 1 |'
+    assert len(table) == 4
+
+
+def test_tables_are_replaced_and_the_rest_of_the_page_is_not():
+    page = 'before\n<!-- scores: ^a -->\nold\n<!-- end -->\n<!-- models: . -->\n'
+    filled = fill_tables(page, 'scores', lambda pattern: f'drawn {pattern}\n')
+    assert filled == page.replace('old', 'drawn ^a')
+
+
+def test_a_row_of_another_recipe_is_not_taken_for_this_one(tmp_path):
+    rows = [dict(config='a', seed='0', recipe='one')]
+    assert find_row(rows, Path('a.py'), 1, 'one') is None
+    assert find_row(rows, Path('a.py'), 0, 'one') is rows[0]
+    with pytest.raises(ValueError, match='a with seed 0, but the config or its base'):
+        find_row(rows, Path('a.py'), 0, 'two')
+    append_row(tmp_path / 'rows.csv', rows[0])
+    with pytest.raises(ValueError, match='other columns than config, steps'):
+        append_row(tmp_path / 'rows.csv', dict(config='a', steps='3'))
+
+
+@pytest.mark.parametrize(
+    'page', ['README.md', 'configs/comparison/README.md', 'configs/ablation/README.md']
+)
+def test_tables_are_those_of_the_rows(page):
+    text = (ROOT / page).read_text()
+    rows = read_rows(ROOT / 'benchmarks/comparison.csv')
+    assert '<!-- scores: ' in text
+    drawn = fill_tables(text, 'scores', lambda pattern: draw_scores(rows, pattern))
+    assert drawn == text, 'run tools/draw_tables.py --rows'
+
+
+def test_rows_are_those_of_the_configs_as_they_are():
+    folders = ('demo', 'comparison', 'ablation')
+    configs = {p.stem: p for f in folders for p in (ROOT / 'configs' / f).glob('*.py')}
+    installed = package_versions()
+    recipes = {}
+    for row in read_rows(ROOT / 'benchmarks/comparison.csv'):
+        if all(row[host] == installed.get(host) for host in HOSTS):
+            assert recipes.setdefault(row['config'], row['recipe']) == row['recipe']
+    if not recipes:
+        pytest.skip('the rows were measured with other versions of the hosts.')
+    for name, recipe in recipes.items():
+        now = recipe_of(Config.fromfile(configs[name]))
+        assert now == recipe, f'{name} has changed: measure it again'
+
+
+def test_the_recipe_is_that_of_the_config_before_a_host_changes_it():
+    path = ROOT / 'configs/demo/mask-rcnn_patchconvnet-tiny_nuclei.py'
+    assert settings_of(path)['recipe'] == recipe_of(Config.fromfile(path))
+
+
+@pytest.mark.slow
+def test_what_has_a_row_is_not_run_again(tmp_path):
+    data = write_scenes(tmp_path / 'scenes', num_train=8, num_val=4) / 'classes'
+    config = tmp_path / 'tiny.py'
+    base = ROOT / 'configs/demo/classifier_patchconvnet-tiny_scenes.py'
+    config.write_text(TINY.format(base=base))
+    rows_file = tmp_path / 'rows.csv'
+    console = Console(file=io.StringIO())
+    for _ in range(2):
+        (row,) = compare([config], [3], data, rows_file, tmp_path / 'runs', console)
+    (only,) = read_rows(rows_file)
+    assert only == row
+    assert (only['config'], only['seed'], only['steps'], only['batch']) == (
+        'tiny', '3', '4', '4',
+    )  # fmt: skip
+    assert 0 <= float(only['top-1']) <= 100
+    assert int(only['multiply-adds']) > 0 and only['torch']
+    assert only['commit'] == short_commit(git_state(ROOT))

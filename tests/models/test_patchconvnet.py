@@ -1,0 +1,242 @@
+"""The column: parity with the official code, shapes, gradients, arguments."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from goldens import golden_input, official_state_dict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmpatchconvnet import AttentionPooling, PatchConvNet
+from mmpatchconvnet.checkpoints import convert_deit_checkpoint
+from mmpatchconvnet.models.patchconvnet import ARCHITECTURES
+
+DATA = Path(__file__).parents[1] / 'data'
+TINY = dict(embed_dims=32, depth=4, layer_scale_init_value=0.5)
+
+
+def relative_error(ours: torch.Tensor, golden: np.ndarray) -> float:
+    return np.abs(ours.numpy() - golden).max() / np.abs(golden).max()
+
+
+def part(state_dict: dict, prefix: str) -> dict:
+    size = len(prefix)
+    return {k[size:]: v for k, v in state_dict.items() if k.startswith(prefix)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('name', 'dims', 'batch'), [('S60-224', 384, 2), ('B60-224', 768, 1)]
+)
+def test_figures_of_the_official_implementation(name, dims, batch):
+    golden = np.load(DATA / f'{name.replace("-", "_")}.npz')
+    weights = convert_deit_checkpoint(official_state_dict(dims, depth=60))
+    taps = sorted(int(k[5:-7]) for k in golden if k.endswith('_tokens'))
+    column = PatchConvNet(name[:3], out_indices=taps).eval()
+    pooling = AttentionPooling(dims).eval()
+    column.load_state_dict(part(weights, 'backbone.'))
+    pooling.load_state_dict(part(weights, 'neck.'))
+
+    with torch.no_grad():
+        maps = column(golden_input(name, batch))
+        (token,), attention = pooling(maps, return_attention=True)
+        logits = torch.nn.functional.linear(
+            token, weights['head.fc.weight'], weights['head.fc.bias']
+        )
+
+    for tap, x in zip(taps, maps, strict=True):
+        tokens = x.flatten(2).transpose(1, 2)
+        some = tokens[:, ::13, ::7]
+        assert relative_error(some, golden[f'block{tap}_tokens']) < 1e-5
+        mean_std = torch.stack([tokens.mean(), tokens.std(correction=0)])
+        assert relative_error(mean_std, golden[f'block{tap}_mean_std']) < 1e-4
+    over_map = golden['attention'][..., 1:]
+    assert relative_error(attention.flatten(3), over_map) < 1e-5
+    assert relative_error(token, golden['pre_logits']) < 1e-5
+    assert relative_error(logits, golden['logits']) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ('arch', 'official'),
+    [
+        ('s60', 25_231_096),
+        ('s120', 47_723_896),
+        ('b60', 99_388_936),
+        ('b120', 188_611_336),
+        ('l60', 176_009_576),
+        ('l120', 334_294_376),
+    ],
+)
+def test_parameters_of_a_classifier_with_1000_classes(arch, official):
+    dims = ARCHITECTURES[arch]['embed_dims']
+    with torch.device('meta'):
+        parts = [PatchConvNet(arch), AttentionPooling(dims)]
+    parameters = [p for m in parts for p in m.parameters()]
+    assert sum(p.numel() for p in parameters) + (dims + 1) * 1000 == official
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 70), st.integers(1, 70))
+def test_any_height_and_width(height, width):
+    column = PatchConvNet(TINY, out_indices=(1, 3), stem_indices=(0, 1, 2)).eval()
+    with torch.no_grad():
+        outputs = column(torch.zeros(1, 3, height, width))
+    channels = (4, 8, 16, 32, 32)
+    for x, c, stride in zip(outputs, channels, (2, 4, 8, 16, 16), strict=True):
+        assert x.shape == (1, c, -(-height // stride), -(-width // stride))
+
+
+def test_a_wide_image_is_not_taken_for_a_square_one():
+    # 64x256 has as many tokens as 128x128: the official code answers with an 8x8 map.
+    column = PatchConvNet(TINY).eval()
+    x = torch.rand(1, 3, 64, 256)
+    with torch.no_grad():
+        (y,) = column(x)
+        (flipped,) = column(x.transpose(2, 3))
+        for module in column.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.weight.data = module.weight.data.transpose(2, 3)
+        (turned,) = column(x.transpose(2, 3))
+    assert y.shape == (1, 32, 4, 16)
+    assert not torch.allclose(flipped.transpose(2, 3), y, atol=1e-4)
+    torch.testing.assert_close(turned.transpose(2, 3), y)
+
+
+def test_every_parameter_gets_a_gradient():
+    for out_indices in (-1, (0, 2)):
+        column = PatchConvNet(TINY, out_indices=out_indices)
+        sum(x.square().mean() for x in column(torch.rand(2, 3, 32, 48))).backward()
+        without = [n for n, p in column.named_parameters() if p.grad is None]
+        assert not without
+
+
+def test_taps_are_the_outputs_of_their_blocks():
+    column = PatchConvNet(TINY, out_indices=(-1, 1)).eval()
+    assert column.out_indices == (1, 3)
+    outputs = []
+    for block in column.blocks:
+        block.register_forward_hook(lambda _, __, y: outputs.append(y))
+    with torch.no_grad():
+        taps = column(torch.rand(1, 3, 32, 32))
+    assert torch.equal(taps[0], outputs[1])
+    assert torch.equal(taps[1], outputs[3])
+
+
+@pytest.mark.parametrize('with_cp', [True, 2, 3, 9])
+@pytest.mark.parametrize('out_indices', [(-1,), (0, 1, 3)])
+def test_checkpointing_changes_neither_output_nor_gradient(with_cp, out_indices):
+    x = torch.rand(2, 3, 32, 32)
+    grads = []
+    for value in (False, with_cp):
+        torch.manual_seed(0)
+        column = PatchConvNet(TINY, 3, out_indices, drop_path_rate=0.5, with_cp=value)
+        torch.manual_seed(1)
+        maps = column(x)
+        sum(y.square().sum() for y in maps).backward()
+        grads.append([*maps, *(p.grad for p in column.parameters())])
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(('with_cp', 'expected'), [(True, 4), (2, 2), (3, 2), (9, 1)])
+def test_checkpointing_keeps_a_map_for_each_group_of_blocks(with_cp, expected):
+    column = PatchConvNet(TINY, with_cp=with_cp)
+    kept: set[int] = set()
+
+    def kept_by(module: torch.nn.Module) -> int:
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda x: kept.add(x.data_ptr()) or x, lambda x: x
+        ):
+            result = module(torch.rand(2, 3, 64, 64))
+        assert result  # which holds what was kept, so that no address comes twice
+        return len(kept)
+
+    assert kept_by(column) - kept_by(column.stem) == expected
+
+
+@pytest.mark.parametrize('settings', [{}, dict(block_impl='lean')])
+def test_maps_are_laid_out_as_the_image(settings):
+    column = PatchConvNet(TINY, stem_indices=1, out_indices=(0, -1), **settings)
+    x = torch.rand(2, 3, 64, 64)
+    layouts = []
+    column.blocks[0].register_forward_pre_hook(
+        lambda _, x: layouts.append(x[0].is_contiguous())
+    )
+    assert all(y.is_contiguous() for y in column(x))
+    column.channels_last = False
+    column(x)
+    assert layouts == [False, True]
+    column.to(memory_format=torch.channels_last)
+    for y in column(x.to(memory_format=torch.channels_last)):
+        assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_stochastic_depth_drops_blocks_only_in_training():
+    torch.manual_seed(0)
+    column = PatchConvNet(TINY, drop_path_rate=0.5)
+    x = torch.rand(1, 3, 32, 32).expand(16, -1, -1, -1)
+    with torch.no_grad():
+        assert len(column(x)[0].unique(dim=0)) > 4
+        assert len(column.eval()(x)[0].flatten(1).round(decimals=4).unique(dim=0)) == 1
+
+
+def test_frozen_stages_stay_frozen_in_training():
+    column = PatchConvNet(TINY, frozen_stages=2).train()
+    frozen = {n for n, p in column.named_parameters() if not p.requires_grad}
+    assert frozen == {
+        n
+        for n, _ in column.named_parameters()
+        if n.startswith(('stem.', 'blocks.0.', 'blocks.1.'))
+    }
+    assert [b.training for b in column.blocks] == [False, False, True, True]
+
+
+def test_layer_depth_covers_every_parameter():
+    column = PatchConvNet(TINY)
+    depths = {
+        n: column.get_layer_depth(f'backbone.{n}', 'backbone.')
+        for n, _ in column.named_parameters()
+    }
+    assert depths['stem.convs.3.weight'] == (0, 6)
+    assert depths['blocks.0.gamma'] == (1, 6)
+    assert depths['blocks.3.norm.weight'] == (4, 6)
+    assert {depth for depth, _ in depths.values()} == set(range(5))
+    assert column.get_layer_depth('head.fc.weight', 'backbone.') == (5, 6)
+
+
+def test_bfloat16():
+    column = PatchConvNet(TINY).eval()
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        exact = column(x)[0]
+        with torch.autocast('cpu', torch.bfloat16):
+            mixed = column(x)[0].float()
+        torch.testing.assert_close(mixed, exact, atol=0.1, rtol=0.1)
+        half = column.bfloat16()(x.bfloat16())[0]
+        assert half.dtype == torch.bfloat16
+        torch.testing.assert_close(half.float(), exact, atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(arch='s61'), "arch='s61' is unknown: give one of s60, s120"),
+        (dict(arch=dict(depth=4)), r"arch has the keys \['depth'\]: give embed_dims"),
+        (dict(arch=dict(TINY, embed_dims=20)), 'embed_dims=20 .* multiple of 8'),
+        (dict(arch=dict(TINY, depth=0)), 'depth=0 leaves no block'),
+        (dict(out_indices=4), 'out_indices=4 is out of range: 4 is not between -4 and'),
+        (dict(out_indices=(0, -5)), 'out_indices=.*: -5 is not between -4 and 3'),
+        (dict(out_indices=(3, -1)), 'out_indices=.* names a map twice'),
+        (dict(out_indices=()), 'out_indices is empty'),
+        (dict(stem_indices=(3,)), 'stem_indices=.* not between -3 and 2'),
+        (dict(frozen_stages=5), 'frozen_stages=5 is out of range'),
+        (dict(with_cp=-1), 'with_cp=-1 is out of range: give True, False or how many'),
+        (dict(drop_path_rate=1.0), r'drop_path_rate=1.0 is out of range'),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        PatchConvNet(**{'arch': TINY, **arguments})
