@@ -15,7 +15,6 @@ from mmpatchconvnet.deploy import switch_to_deploy
 from mmpatchconvnet.experiments.benchmark.batches import batch_of
 from mmpatchconvnet.experiments.benchmark.subjects import CONFIGS, load
 from mmpatchconvnet.experiments.complexity import build_model, count_macs
-from mmpatchconvnet.models.block import onednn
 from mmpatchconvnet.registry import MODELS
 
 ARCH = dict(embed_dims=32, depth=4, layer_scale_init_value=0.5)
@@ -54,31 +53,6 @@ def test_a_column_answers_as_before(norm_cfg):
         column.switch_to_deploy()  # a second time changes nothing
         assert_close(column(x), before)
     assert not [p for p in column.parameters() if p.requires_grad]
-
-
-@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
-# One large picture has the gate in the weight, others in the map.
-@pytest.mark.parametrize('size', [(2, 7, 5), (1, 1, 1), (1, 16, 16), (2, 16, 16)])
-def test_onednn_answers_as_torch_does(dtype, size):
-    column = shake(PatchConvNet(ARCH))
-    column.switch_to_deploy()
-    block = column.blocks[0].to(dtype)
-    x = torch.randn(*size, 32).to(dtype)  # tokens (B, H, W, C)
-    if not onednn.can_run(x, block.linear_in.weight):
-        pytest.skip(f'oneDNN has no {dtype} on this CPU')
-    ours, theirs = block.run_onednn(x, x.sin()), block.run_eager(x, x.sin())
-    assert ours.dtype == theirs.dtype == dtype
-    tolerance = 1e-5 if dtype == torch.float32 else 2e-2
-    assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
-
-
-def test_a_folded_column_is_differentiable_in_its_image():
-    column = shake(PatchConvNet(ARCH))
-    x = torch.randn(1, 3, 48, 64, requires_grad=True)
-    (before,) = torch.autograd.grad(column(x)[0].sin().sum(), x)
-    column.switch_to_deploy()
-    (after,) = torch.autograd.grad(column(x)[0].sin().sum(), x)
-    assert (after - before).abs().max() <= 1e-4 * before.abs().max()
 
 
 def test_a_folded_column_in_autocast_runs_in_its_dtype():

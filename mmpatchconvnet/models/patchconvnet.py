@@ -231,8 +231,8 @@ class PatchConvNet(BaseModule):
             block if isinstance(block, FoldedBlock) else FoldedBlock(block)
             for block in self.blocks
         )
-        # The stem's map too, so that all blocks get the same: one compiled code serves.
-        self.to(memory_format=torch.channels_last)
+        # So that all blocks get maps of one layout: one compiled code serves them.
+        self.stem.to(memory_format=torch.channels_last)
 
     def train(self, mode: bool = True) -> 'PatchConvNet':
         """Set the training mode, but for frozen parts, which stay in eval mode."""

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmpatchconvnet.models.block import onednn
+from mmpatchconvnet.models.block import cpu
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear`, through oneDNN where that is faster."""
-    product = onednn.linear if onednn.can_run(x, weight) else F.linear
+    """`F.linear`, by the library that is faster on this processor."""
+    product = cpu.linear if cpu.can_run(x, weight) else F.linear
     return product(x, weight, bias)
 
 

@@ -86,7 +86,7 @@ def test_three_maps_are_kept_for_the_backward_pass():
 def test_a_folded_column_keeps_its_kernels(monkeypatch):
     plain, fused = pair_of_columns()
     fused.switch_to_deploy()
-    for other in ('run_eager', 'run_onednn'):
+    for other in ('run_eager', 'run_cpu'):
         monkeypatch.setattr(FoldedBlock, other, None)
     x = torch.randn(2, 3, 40, 72, device=DEVICE)
     with torch.no_grad():

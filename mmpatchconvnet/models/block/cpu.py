@@ -1,0 +1,101 @@
+"""Steps of the block on a CPU, each by the library that is fast on this processor.
+
+torch multiplies by MKL and brings a second library, oneDNN, which adds a GELU or a sum
+in the same pass. With AVX-512 oneDNN is faster (on AMD about twice, as MKL takes its
+AVX2 path there); with AVX2 its GELU after a product is slow, and MKL with a GELU in
+place is faster. docs/speed.md has the measurements.
+
+`torch.compile` uses the same operators of oneDNN; torch gives them no public name.
+"""
+
+import os
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+OPS = torch.ops.mkldnn
+AVAILABLE = torch.backends.mkldnn.is_available() and all(
+    hasattr(OPS, name) for name in ('_linear_pointwise', '_convolution_pointwise')
+)
+LIBRARIES = ('onednn', 'mkl')
+VARIABLE = 'MMPATCHCONVNET_CPU_PRODUCTS'
+
+
+@cache
+def product_library() -> str:
+    """The library that multiplies matrices in float32: `onednn` or `mkl`.
+
+    Chosen by the processor and therefore the same in every run on one machine; the
+    environment variable MMPATCHCONVNET_CPU_PRODUCTS, read once, takes precedence.
+
+    Raises:
+        ValueError: The variable names neither.
+    """
+    chosen = os.environ.get(VARIABLE)
+    if chosen is None:
+        has_avx512 = torch.backends.cpu.get_cpu_capability() == 'AVX512'
+        return 'onednn' if has_avx512 else 'mkl'
+    if chosen not in LIBRARIES:
+        raise ValueError(
+            f'{VARIABLE}={chosen!r} is unknown: set it to {" or ".join(LIBRARIES)}, '
+            'or unset it.'
+        )
+    return chosen
+
+
+def can_run(x: Tensor, weight: Tensor) -> bool:
+    """Whether both are on a CPU in float32 or, where it has it, bfloat16.
+
+    False where x needs a gradient, under autocast, and while the model is traced or
+    compiled, which accepts these operators with constant weights only.
+    """
+    return (
+        AVAILABLE
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and x.device.type == 'cpu'
+        and x.dtype == weight.dtype
+        and (
+            (x.dtype == torch.float32 and not torch.is_autocast_enabled('cpu'))
+            or (x.dtype == torch.bfloat16 and OPS._is_mkldnn_bf16_supported())
+        )
+        and not (torch.is_grad_enabled() and x.requires_grad)
+    )
+
+
+def uses_onednn(x: Tensor) -> bool:
+    """Whether products of x go through oneDNN, which alone is fast in bfloat16."""
+    return x.dtype == torch.bfloat16 or product_library() == 'onednn'
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear` of x (..., C)."""
+    if uses_onednn(x):
+        return OPS._linear_pointwise(x, weight, bias, 'none', [], '')
+    return F.linear(x, weight, bias)
+
+
+def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The exact GELU of `F.linear` of x (..., C)."""
+    if uses_onednn(x):
+        return OPS._linear_pointwise(x, weight, bias, 'gelu', [], 'none')
+    return torch.ops.aten.gelu_(F.linear(x, weight, bias))
+
+
+def linear_sum(x: Tensor, weight: Tensor, bias: Tensor, addend: Tensor) -> Tensor:
+    """`F.linear` of x (..., C) plus a tensor of the shape of the result."""
+    if uses_onednn(x):
+        return OPS._linear_pointwise.binary(x, addend, weight, bias, 'add')
+    total = addend + bias
+    total.flatten(0, -2).addmm_(x.flatten(0, -2), weight.T)
+    return total
+
+
+def conv_gelu(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """The exact GELU of a convolution of a map (B, C, H, W), by oneDNN."""
+    return OPS._convolution_pointwise(
+        *(x, conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation),
+        *(conv.groups, 'gelu', [], 'none'),
+    )
