@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from mmpatchconvnet.compat.finder import ops_are_compiled
 from mmpatchconvnet.compat.hosts import HOSTS, NEEDED
+from mmpatchconvnet.compat.processor import VARIABLE, cpu_capability, product_library
 from mmpatchconvnet.version import __version__
 
 
@@ -34,6 +35,7 @@ def examine() -> Iterator[Finding]:
         yield look_at_ops()
     if importlib.util.find_spec('torch'):
         yield look_at_device()
+        yield look_at_products()
     present = [host for host in HOSTS if importlib.util.find_spec(host)]
     if not present:
         all_hosts = ' '.join(packages[original] for packages in HOSTS.values())
@@ -109,6 +111,13 @@ def look_at_device() -> Finding:
         return f'CPU, {torch.get_num_threads()} threads (torch sees no GPU)'
 
     return attempt('device', described, 'pip install torch --upgrade')
+
+
+def look_at_products() -> Finding:
+    def described() -> str:
+        return f'{product_library()} with {cpu_capability()} ({VARIABLE} sets it)'
+
+    return attempt('CPU products', described, f'unset {VARIABLE}')
 
 
 def look_at_configs(host: str, package: str) -> Finding:

@@ -1,7 +1,6 @@
 """What a run leaves beside its results: where, how and with what it was made."""
 
 import json
-import platform
 import shlex
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from mmengine.utils.dl_utils import collect_env
 from mmpatchconvnet.atomic_files import atomic_write
 from mmpatchconvnet.compat.doctor import look_at_ops
 from mmpatchconvnet.compat.hosts import package_versions
+from mmpatchconvnet.compat.processor import cpu_capability, cpu_name, product_library
 
 CLONE = Path(__file__).parents[2]
 # What a result depends on; rows and pages that are written beside it are not.
@@ -58,19 +58,12 @@ def describe(runner: Runner | FlexibleRunner) -> dict[str, Any]:
         packages=package_versions(),
         mmcv_ops=look_at_ops().state,
         cpu=cpu_name(),
+        cpu_capability=cpu_capability(),
+        cpu_products=product_library(),
         threads=torch.get_num_threads(),
         gpus=[torch.cuda.get_device_name(i) for i in gpus],
         system=collect_env(),
     )
-
-
-def cpu_name() -> str:
-    """As the machine calls it; `platform.processor()` is empty on many systems."""
-    info = Path('/proc/cpuinfo')
-    for line in info.read_text().splitlines() if info.is_file() else ():
-        if line.startswith('model name'):
-            return line.partition(':')[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def git_state(clone: Path) -> dict[str, Any] | None:

@@ -10,11 +10,11 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from mmpatchconvnet.compat.hosts import package_versions
+from mmpatchconvnet.compat.processor import cpu_capability, cpu_name, product_library
 from mmpatchconvnet.engine.provenance import (
     CLONE,
-    cpu_name,
     git_state,
-    package_versions,
     short_commit,
 )
 from mmpatchconvnet.experiments.benchmark.memory import (
@@ -128,9 +128,11 @@ def described(setting: Setting) -> Row:
 
 def machine(device: str) -> Row:
     """The machine and the software that measured on `cpu` or `cuda`."""
-    packages = package_versions()
+    packages, on_cpu = package_versions(), device == 'cpu'
     return {
-        'device': torch.cuda.get_device_name() if device == 'cuda' else cpu_name(),
+        'device': cpu_name() if on_cpu else torch.cuda.get_device_name(),
+        'capability': cpu_capability() if on_cpu else '',
+        'products': product_library() if on_cpu else '',
         'threads': str(torch.get_num_threads()),
         'tf32': str(tf32_is_allowed()),
         **{name: packages.get(name, '') for name in ('torch', 'mmengine', 'mmcv')},

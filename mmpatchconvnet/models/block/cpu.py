@@ -8,41 +8,16 @@ place is faster. docs/speed.md has the measurements.
 `torch.compile` uses the same operators of oneDNN; torch gives them no public name.
 """
 
-import os
-from functools import cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mmpatchconvnet.compat.processor import product_library
 
 OPS = torch.ops.mkldnn
 AVAILABLE = torch.backends.mkldnn.is_available() and all(
     hasattr(OPS, name) for name in ('_linear_pointwise', '_convolution_pointwise')
 )
-LIBRARIES = ('onednn', 'mkl')
-VARIABLE = 'MMPATCHCONVNET_CPU_PRODUCTS'
-
-
-@cache
-def product_library() -> str:
-    """The library that multiplies matrices in float32: `onednn` or `mkl`.
-
-    Chosen by the processor and therefore the same in every run on one machine; the
-    environment variable MMPATCHCONVNET_CPU_PRODUCTS, read once, takes precedence.
-
-    Raises:
-        ValueError: The variable names neither.
-    """
-    chosen = os.environ.get(VARIABLE)
-    if chosen is None:
-        has_avx512 = torch.backends.cpu.get_cpu_capability() == 'AVX512'
-        return 'onednn' if has_avx512 else 'mkl'
-    if chosen not in LIBRARIES:
-        raise ValueError(
-            f'{VARIABLE}={chosen!r} is unknown: set it to {" or ".join(LIBRARIES)}, '
-            'or unset it.'
-        )
-    return chosen
 
 
 def can_run(x: Tensor, weight: Tensor) -> bool:

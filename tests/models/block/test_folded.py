@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mmpatchconvnet import PatchConvNet
+from mmpatchconvnet.compat import processor
 from mmpatchconvnet.models.block import cpu
 from mmpatchconvnet.models.block.folded import FoldedBlock
 
@@ -15,12 +16,12 @@ def choose_library(monkeypatch):
     """Sets the variable that chooses the library of the products."""
 
     def choose(name: str) -> None:
-        monkeypatch.setenv(cpu.VARIABLE, name)
-        cpu.product_library.cache_clear()
+        monkeypatch.setenv(processor.VARIABLE, name)
+        processor.product_library.cache_clear()
 
     yield choose
     monkeypatch.undo()
-    cpu.product_library.cache_clear()
+    processor.product_library.cache_clear()
 
 
 def random_column(**settings) -> PatchConvNet:
@@ -37,7 +38,7 @@ def folded_block(dtype: torch.dtype = torch.float32) -> FoldedBlock:
     return column.blocks[0].to(dtype)
 
 
-@pytest.mark.parametrize('library', cpu.LIBRARIES)
+@pytest.mark.parametrize('library', processor.LIBRARIES)
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 # One large picture has the gate in the weight, others in the map.
 @pytest.mark.parametrize('size', [(2, 7, 5), (1, 1, 1), (1, 16, 16), (2, 16, 16)])
@@ -57,19 +58,19 @@ def test_the_cpu_path_equals_the_eager_one(library, dtype, size, choose_library)
 
 @pytest.mark.parametrize('capability', ['DEFAULT', 'AVX2', 'AVX512'])
 def test_the_processor_chooses_the_library(capability, choose_library, monkeypatch):
-    monkeypatch.delenv(cpu.VARIABLE, raising=False)
-    monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: capability)
-    cpu.product_library.cache_clear()
+    monkeypatch.delenv(processor.VARIABLE, raising=False)
+    monkeypatch.setattr(processor, 'cpu_capability', lambda: capability)
+    processor.product_library.cache_clear()
     expected = 'onednn' if capability == 'AVX512' else 'mkl'
-    assert cpu.product_library() == expected
+    assert processor.product_library() == expected
     choose_library('onednn')
-    assert cpu.product_library() == 'onednn'
+    assert processor.product_library() == 'onednn'
 
 
 def test_an_unknown_library_is_refused(choose_library):
     choose_library('blis')
     with pytest.raises(ValueError, match=r"CPU_PRODUCTS='blis'.*onednn or mkl"):
-        cpu.product_library()
+        processor.product_library()
 
 
 @pytest.mark.parametrize('block_impl', ['eager', 'lean', 'triton'])
