@@ -3,18 +3,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DOCS := $(VENV)/.ready-docs
 # Waiting threads that spin slow down everything else on a small or shared machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format doctor dist clean
+.PHONY: help setup demo test test-fast lint format docs doctor dist clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 setup: $(READY)  ## create .venv from the pinned files under requirements/
 
-$(READY): $(wildcard requirements/*.txt) pyproject.toml setup.py
+$(READY): $(filter-out requirements/docs.txt,$(wildcard requirements/*.txt)) pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else \
 	    f"$(PYTHON) is Python {v[0]}.{v[1]}; use 3.10, 3.11 or 3.12: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
@@ -38,9 +39,17 @@ lint: $(READY)  ## ruff (lint and format) and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY)  ## let ruff mend what it can
+format: $(READY)  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY_DOCS)  ## build the documentation site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo 'The site is in work_dirs/site/index.html.'
+
+$(READY_DOCS): requirements/docs.txt $(READY)
+	$(BIN)/python -m pip install -r requirements/docs.txt
+	@touch $@
 
 doctor: $(READY)  ## say what is installed and what is missing
 	$(BIN)/python tools/doctor.py

@@ -23,7 +23,7 @@ from mmpatchconvnet.experiments.tables import fill_tables
 ROOT = Path(__file__).parent.parent
 ROWS = ('comparison', 'speed')  # files below benchmarks/
 PAGES = (
-    'README.md',
+    'docs/results.md',
     'docs/speed.md',
     'configs/comparison/README.md',
     'configs/ablation/README.md',

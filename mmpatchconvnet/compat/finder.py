@@ -20,11 +20,17 @@ class OpsFinder(MetaPathFinder, Loader):
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
+        """The spec of `mmcv._ext`; None for every other module."""
         if fullname != COMPILED_OPS:
             return None
         return ModuleSpec(fullname, self, origin='mmpatchconvnet.compat.ops')
 
     def exec_module(self, module: ModuleType) -> None:
+        """Fill the module with the ops, and log it once.
+
+        Raises:
+            ImportError: torchvision is missing.
+        """
         if importlib.util.find_spec('torchvision') is None:
             raise ImportError(
                 'mmcv was installed without its compiled ops, and torchvision, which '

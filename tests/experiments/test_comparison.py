@@ -81,7 +81,12 @@ def test_a_row_of_another_recipe_is_not_taken_for_this_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'page', ['README.md', 'configs/comparison/README.md', 'configs/ablation/README.md']
+    'page',
+    [
+        'docs/results.md',
+        'configs/comparison/README.md',
+        'configs/ablation/README.md',
+    ],
 )
 def test_tables_are_those_of_the_rows(page):
     text = (ROOT / page).read_text()
