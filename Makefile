@@ -25,7 +25,7 @@ $(READY): $(wildcard requirements/*.txt) pyproject.toml setup.py
 	@touch $@
 
 demo: $(READY)  ## train, evaluate and draw a classifier, an UperNet and a Mask R-CNN
-	$(BIN)/python tools/demo.py
+	$(BIN)/mmpatchconvnet demo
 
 test: $(READY)  ## every test
 	$(BIN)/python -m pytest
@@ -43,7 +43,7 @@ format: $(READY)  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 doctor: $(READY)  ## say what is installed and what is missing
-	$(BIN)/python tools/doctor.py
+	$(BIN)/mmpatchconvnet doctor
 
 dist: $(READY)  ## build the wheel
 	$(BIN)/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist .

@@ -75,7 +75,7 @@ def test_a_config_of_a_host_goes_by_its_name(tmp_path):
     for wrong in ('mmdet::swin/none.py', 'none::swin/none.py', 'mmdet::none.py'):
         with pytest.raises(ConfigError, match=r'cannot be read .*PACKAGE::FOLDER/NAM'):
             load_config(wrong)
-    with pytest.raises(ConfigError, match=r'none.py is no file: give a config file'):
+    with pytest.raises(ConfigError, match=r'none.py is not a file: give a config file'):
         load_config('none.py')
 
 
@@ -219,7 +219,7 @@ def test_data_that_cannot_be_checked_passes(dataset):
 
 
 def test_wrong_files_and_options_are_named():
-    with pytest.raises(ConfigError, match=r'nowhere\.py is no file'):
+    with pytest.raises(ConfigError, match=r'nowhere\.py is not a file'):
         load_config('nowhere.py')
     runtime = ROOT / 'configs' / '_base_' / 'short_run.py'
     with pytest.raises(ConfigError, match='--data-root here has nothing to replace'):
