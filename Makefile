@@ -26,7 +26,7 @@ $(READY): $(filter-out requirements/docs.txt,$(wildcard requirements/*.txt)) pyp
 	@touch $@
 
 demo: $(READY)  ## train, evaluate and draw a classifier, an UperNet and a Mask R-CNN
-	$(BIN)/python tools/demo.py
+	$(BIN)/mmpatchconvnet demo
 
 test: $(READY)  ## every test
 	$(BIN)/python -m pytest
@@ -52,7 +52,7 @@ $(READY_DOCS): requirements/docs.txt $(READY)
 	@touch $@
 
 doctor: $(READY)  ## say what is installed and what is missing
-	$(BIN)/python tools/doctor.py
+	$(BIN)/mmpatchconvnet doctor
 
 dist: $(READY)  ## build the wheel
 	$(BIN)/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist .

@@ -12,8 +12,9 @@ from torch._dynamo.utils import counters
 
 from mmpatchconvnet import PatchConvNet, deploy
 from mmpatchconvnet.deploy import switch_to_deploy
+from mmpatchconvnet.engine.launch import read_config
 from mmpatchconvnet.experiments.benchmark.batches import batch_of
-from mmpatchconvnet.experiments.benchmark.subjects import CONFIGS, load
+from mmpatchconvnet.experiments.benchmark.choices import CONFIGS
 from mmpatchconvnet.experiments.complexity import build_model, count_macs
 from mmpatchconvnet.registry import MODELS
 
@@ -156,7 +157,7 @@ def test_a_detector_answers_as_before(stem_channels, fpn):
 
 
 def test_a_detector_in_bfloat16_has_its_boxes_in_float32():
-    cfg = load(CONFIGS['detector']['s60'])
+    cfg = read_config(CONFIGS['detector']['s60'])
     cfg.model.backbone.update(arch=ARCH, out_indices=(0, 1, 2, 3))
     cfg.model.neck[0].in_channels = 32
     cfg.model.neck[1].in_channels = [32] * 4

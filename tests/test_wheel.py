@@ -1,5 +1,6 @@
-"""What pip installs: a wheel with configs and index, which builds a config alone."""
+"""What pip installs: a wheel with configs, index and command, which works alone."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
+
+from mmpatchconvnet.datasets import write_scenes
 
 ROOT = Path(__file__).parent.parent
 LEFT_BEHIND = '.*', 'work_dirs', 'build', 'dist', '*.egg-info', '__pycache__'
@@ -35,9 +39,24 @@ def wheel(tmp_path_factory) -> Path:
     return built
 
 
+@pytest.fixture(scope='module')
+def programs(wheel, tmp_path_factory) -> Path:
+    """The folder of programs of an environment that has the wheel and no clone."""
+    home = tmp_path_factory.mktemp('installed')
+    venv.create(home)
+    site = next(home.glob('lib/python*/site-packages'))
+    # The packages of this environment, but not its link to the clone: a .pth file that
+    # lies behind another one's path is not read.
+    (site / 'hosts.pth').write_text(sysconfig.get_path('purelib'))
+    run(sys.executable, '-m', 'pip', '--python', str(home / 'bin' / 'python'),
+        'install', '-q', '--no-deps', str(wheel))  # fmt: skip
+    return home / 'bin'
+
+
 def run(*command: str, cwd: Path | None = None) -> str:
+    environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
     result = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False
+        command, cwd=cwd, capture_output=True, text=True, env=environment
     )
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
@@ -55,16 +74,29 @@ def test_the_wheel_holds_every_config_and_tool(wheel):
 
 
 @pytest.mark.slow
-def test_an_installed_wheel_builds_its_own_config(wheel, tmp_path):
-    home = tmp_path / 'venv'
-    venv.create(home)
-    site = next(home.glob('lib/python*/site-packages'))
-    # The packages of this environment, but not its link to the clone: a .pth file that
-    # lies behind another one's path is not read.
-    (site / 'hosts.pth').write_text(sysconfig.get_path('purelib'))
-    python = str(home / 'bin' / 'python')
-    run(sys.executable, '-m', 'pip', '--python', python, 'install', '-q', '--no-deps',
-        str(wheel))  # fmt: skip
-    *_, parameters, file = run(python, '-c', BUILDS, cwd=tmp_path).split()
-    assert Path(file).is_relative_to(site)
+def test_an_installed_wheel_builds_its_own_config(programs, tmp_path):
+    *_, parameters, file = run(
+        str(programs / 'python'), '-c', BUILDS, cwd=tmp_path
+    ).split()
+    assert Path(file).is_relative_to(programs.parent)
     assert int(parameters) == 55_247_420
+
+
+@pytest.mark.slow
+def test_the_installed_command_trains_a_config_of_the_package(programs, tmp_path):
+    write_scenes(tmp_path / 'scenes', num_train=4, num_val=2)
+    name = 'classifier_patchconvnet-tiny_scenes.py'
+    log = run(
+        *(str(programs / 'mmpatchconvnet'), 'train', f'mmpatchconvnet::demo/{name}'),
+        *('--data-root', 'scenes/classes', '--work-dir', 'run', '--quiet'),
+        *('--cfg-options', 'train_cfg.max_iters=1', 'train_cfg.val_interval=1'),
+        *('train_dataloader.batch_size=2', 'default_hooks.checkpoint.interval=1'),
+        cwd=tmp_path,
+    )
+    assert not log
+    (log_file,) = (tmp_path / 'run').glob('*/*.log')
+    assert 'Iter(val) [1/1]' in log_file.read_text()
+    same = (tmp_path / 'run' / name, ROOT / 'configs' / 'demo' / name)
+    one, other = (Config.fromfile(path) for path in same)
+    assert one.model == other.model  # no scopes are added on the way
+    assert (tmp_path / 'run' / 'iter_1.pth').is_file()

@@ -6,7 +6,7 @@ usage() {
 Train on 1 to N nodes of a Slurm cluster, one process for each GPU.
 
     [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=8] [PARTITION=...] [JOB_NAME=...] \
-        [SRUN_ARGS='--time=2-0 ...'] tools/slurm_train.sh CONFIG [option of tools/train.py]...
+        [SRUN_ARGS='--time=2-0 ...'] tools/slurm_train.sh CONFIG [option of mmpatchconvnet train]...
 
 GPUS=32 tools/slurm_train.sh configs/mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py \
     --cfg-options optim_wrapper.optimizer.lr=2e-4
@@ -21,7 +21,7 @@ if [[ $# -eq 0 || $1 == -h || $1 == --help ]]; then
     exit 0
 fi
 if [[ ! -f $1 ]]; then
-    echo "error: $1 is no file: give a config file first, then options." >&2
+    echo "error: $1 is not a file: give a config file first, then options." >&2
     exit 2
 fi
 

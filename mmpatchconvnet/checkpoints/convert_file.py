@@ -22,12 +22,7 @@ from mmpatchconvnet.checkpoints.conversion import (
 from mmpatchconvnet.checkpoints.files import WEB
 from mmpatchconvnet.checkpoints.loading import read_weights
 
-MODES = {
-    'to-ours': 'an official file, or deit://NAME -> an mmpretrain classifier',
-    'to-official': 'a classifier of ours -> the names of the official code',
-    'backbone': 'a classifier, detector or segmentor of ours -> its PatchConvNet alone',
-}
-
+MODES = ('to-ours', 'to-official', 'backbone')
 BLOCK_NUMBER = r'(?:backbone\.)?blocks\.(\d+)\.'
 
 
@@ -51,7 +46,9 @@ def convert_file(
     """Convert a checkpoint; the new file is a bare dict of tensors.
 
     Args:
-        mode: One of `MODES`.
+        mode: `to-ours` makes an official file an mmpretrain classifier, `to-official`
+            is the way back, and `backbone` keeps only the PatchConvNet of a classifier,
+            detector or segmentor.
         source: A file, a URL, or `deit://` with the name or the file of an official
             one.
         target: The file to write, whole or not at all.

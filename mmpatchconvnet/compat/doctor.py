@@ -1,4 +1,4 @@
-"""What is installed, and for anything missing the command that mends it."""
+"""What is installed, and for anything missing the command that installs it."""
 
 import importlib
 import importlib.util
@@ -64,7 +64,7 @@ def look_for(
 
 
 def attempt(name: str, action: Callable[[], str], remedy: str) -> Finding:
-    """The action's answer, or its error and the remedy."""
+    """What the action returns, or its error and the remedy."""
     try:
         return Finding(name, action())
     except Exception as error:
@@ -89,14 +89,14 @@ def look_at_setuptools() -> Finding:
 
 
 def look_at_ops() -> Finding:
-    def answered() -> str:
+    def described() -> str:
         if ops_are_compiled():
             importlib.import_module('mmcv._ext')
             return 'compiled'
         importlib.import_module('torchvision')
-        return 'answered by torchvision: NMS, soft-NMS, RoIAlign, focal loss'
+        return 'run by torchvision: NMS, soft-NMS, RoIAlign, focal loss'
 
-    return attempt('mmcv ops', answered, 'pip install torch torchvision --upgrade')
+    return attempt('mmcv ops', described, 'pip install torch torchvision --upgrade')
 
 
 def look_at_device() -> Finding:

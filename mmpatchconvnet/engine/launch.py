@@ -4,12 +4,11 @@ The config's `default_scope` decides which host builds it, so one train and one 
 script serve mmpretrain, mmdet and mmseg.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
@@ -23,31 +22,6 @@ from mmpatchconvnet.engine.config_checks import (
 from mmpatchconvnet.engine.distributed import prepare_processes
 from mmpatchconvnet.engine.provenance import EvaluationRunner, write_environment
 from mmpatchconvnet.engine.resume import agree_on_checkpoint, choose_checkpoint
-
-
-def argument_parser(description: str) -> argparse.ArgumentParser:
-    """The arguments that training and testing share."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='a config file, or PACKAGE::NAME')
-    parser.add_argument('--work-dir', help='folder of logs, pictures and checkpoints')
-    parser.add_argument('--data-root', help="takes the place of the config's data_root")
-    parser.add_argument(
-        '--launcher',
-        choices=('none', 'pytorch', 'slurm', 'mpi'),
-        default='none',
-        help='how processes were started; pytorch means torchrun',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        dest='options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='settings laid over the config, e.g. train_dataloader.batch_size=4',
-    )
-    return parser
 
 
 def load_config(
@@ -90,15 +64,14 @@ def read_config(config: str) -> Config:
     """A config file, or `mmdet::NAME` for one that an installed package brings."""
     if '::' in config:
         try:
-            cfg = Config.fromstring(f'_base_ = {config!r}\n', '.py')
+            config, _ = Config._get_cfg_path(config, '')
         except (OSError, ValueError, AssertionError, ImportError) as error:
             raise ConfigError(
                 f'{config} cannot be read ({error}): give PACKAGE::FOLDER/NAME.py of '
                 'an installed package, such as mmdet.'
             ) from None
-        return Config(cfg.to_dict(), cfg_text=cfg.text, filename=config)
     if not Path(config).is_file():
-        raise ConfigError(f'{config} is no file: give a config file.')
+        raise ConfigError(f'{config} is not a file: give a config file.')
     return Config.fromfile(config)
 
 

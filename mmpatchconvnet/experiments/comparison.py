@@ -1,7 +1,7 @@
 """Configs against each other: several seeds each, a row for every run, and the spread.
 
-A run is one of `tools/train.py` in a process of its own. Its row, in a CSV file, holds
-what is needed to judge and to repeat it.
+A run is one of `mmpatchconvnet train` in a process of its own. Its row, in a CSV file,
+holds what is needed to judge and to repeat it.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 from mmpatchconvnet.compat.hosts import HOSTS
+from mmpatchconvnet.engine.launch import read_config
 from mmpatchconvnet.engine.provenance import short_commit
 from mmpatchconvnet.experiments.complexity import (
     build_on_meta,
@@ -53,7 +54,8 @@ def compare(
     with, or shared by two processes with other configs.
 
     Args:
-        configs: Config files of different names, all for the data at `data_root`.
+        configs: Config files, or `PACKAGE::FOLDER/NAME.py`, of different names, all for
+            the data at `data_root`.
         seeds: Seeds of all random numbers.
         data_root: Folder of the data.
         rows_file: The CSV file.
@@ -78,7 +80,7 @@ def compare(
         if row is None:
             run = run_training(
                 f'{number}/{len(runs)} {config.stem}, seed {seed}',
-                config.resolve(),
+                config,
                 data_root,
                 work_dir / config.stem / f'seed{seed}',
                 console,
@@ -98,7 +100,7 @@ def compare(
 
 def settings_of(config: Path) -> dict[str, str]:
     """What of a config belongs to a row."""
-    cfg = Config.fromfile(config)
+    cfg = read_config(str(config))
     recipe = recipe_of(cfg)  # first, as hosts change a config when they build it
     model: Any = build_on_meta(cfg)
     crop = cfg.get('crop_size') or (cfg.get('size'),) * 2

@@ -38,7 +38,7 @@ class Result(NamedTuple):
 TASKS = (
     Task(
         'classifier',
-        'configs/demo/classifier_patchconvnet-tiny_scenes.py',
+        'mmpatchconvnet::demo/classifier_patchconvnet-tiny_scenes.py',
         'classes',
         'top-1',
         'accuracy/top1',
@@ -47,7 +47,7 @@ TASKS = (
     ),
     Task(
         'UperNet',
-        'configs/demo/upernet_patchconvnet-tiny_scenes.py',
+        'mmpatchconvnet::demo/upernet_patchconvnet-tiny_scenes.py',
         'ade',
         'mIoU',
         'mIoU',
@@ -56,7 +56,7 @@ TASKS = (
     ),
     Task(
         'Mask R-CNN',
-        'configs/demo/mask-rcnn_patchconvnet-tiny_scenes.py',
+        'mmpatchconvnet::demo/mask-rcnn_patchconvnet-tiny_scenes.py',
         'coco',
         'mask AP50',
         'coco/segm_mAP_50',
@@ -74,7 +74,7 @@ def run_demo(work_dir: str | Path, console: Console) -> list[Result]:
         console: Where progress is shown.
 
     Raises:
-        RuntimeError: A training has failed; the end of its log is in the message.
+        RuntimeError: A training has failed.
     """
     work_dir = Path(work_dir)
     scenes = write_scenes(work_dir / 'scenes', num_train=1000, num_val=100)

@@ -1,23 +1,16 @@
-"""One run of `tools/train.py`, as a user would start it, and what it scored."""
+"""One run of `mmpatchconvnet train`, as a user would start it, and what it scored."""
 
 import json
-import os
-import re
+import shlex
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-# The clone, or the folder of an installed wheel that holds tools and configs.
-ROOT = (Path(__file__).parents[1] / '.mim' / 'tools').resolve().parent
-# By iterations `[ 20/400]`, by epochs `[1][ 20/400]`; an eta may hold days and a comma.
-LOG_LINE = re.compile(r'\(train\).*\[ *(\d+)/(\d+)\].* eta: (.+?)  .* loss: ([\d.]+)')
+from rich.markup import escape
 
 
 class TrainingRun(NamedTuple):
@@ -36,61 +29,32 @@ def run_training(
     console: Console,
     options: Sequence[str] = (),
 ) -> TrainingRun:
-    """Train a config in a process of its own, with its progress on the console.
+    """Train a config in a process of its own, which writes to this one's terminal.
 
     Args:
-        name: What the progress bar calls it.
-        config: A config file, relative to the clone.
+        name: Of the run, for people.
+        config: A config file, or `PACKAGE::FOLDER/NAME.py`.
         data_root: Folder of the data.
         work_dir: Folder of logs, pictures and checkpoints.
-        console: Where progress is shown.
-        options: Further arguments of `tools/train.py`.
+        console: Where the command is shown. If it is a terminal, the process shows a
+            progress bar, else its log.
+        options: Further arguments of `mmpatchconvnet train`.
 
     Raises:
-        RuntimeError: The training has failed; the end of its log is in the message.
+        RuntimeError: The training has failed.
     """
-    command = [
-        'tools/train.py',
-        str(config),
-        '--data-root',
-        os.path.relpath(data_root, ROOT),
-        '--work-dir',
-        os.path.relpath(work_dir, ROOT),
-        *options,
-    ]
-    shown = f'{os.path.relpath(sys.executable, ROOT)} {" ".join(command)}'
-    console.print(f'\n[bold]{name}[/]: {shown}', soft_wrap=True)
+    folders = ['--data-root', str(data_root), '--work-dir', str(work_dir)]
+    command = ['mmpatchconvnet', 'train', str(config), *folders, *options]
+    shown = shlex.join(command)
+    console.print(f'\n[bold]{escape(name)}[/]: {escape(shown)}', soft_wrap=True)
+    if console.is_terminal:
+        command.append('--quiet')
     start = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    last_lines: deque[str] = deque(maxlen=20)
-    with Progress(
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn('{task.fields[status]}'),
-        console=console,
-        disable=not console.is_terminal,
-    ) as progress:
-        bar = progress.add_task(name, total=None, status='starting')
-        for line in process.stdout:
-            last_lines.append(line)
-            if found := LOG_LINE.search(line):
-                step, steps, eta, loss = found.groups()
-                status = f'eta {eta}  loss {float(loss):.3f}'
-                progress.update(
-                    bar, completed=int(step), total=int(steps), status=status
-                )
-                if not console.is_terminal and int(step) % 100 == 0:
-                    console.print(f'  step {step}/{steps}  {status}')
-    if process.wait():
-        raise RuntimeError(f'{name} has failed:\n{"".join(last_lines)}')
+    status = subprocess.call([sys.executable, '-m', *command])
+    if status:
+        raise RuntimeError(
+            f'{name} has failed with exit status {status}: the reason is above.'
+        )
     return TrainingRun(work_dir, time.monotonic() - start, shown)
 
 

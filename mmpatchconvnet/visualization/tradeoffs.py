@@ -1,6 +1,6 @@
 """Plots of measured costs: accuracy against cost, and cost against the size of images.
 
-Rows are those of `tools/benchmark.py`; numbers in them are text, '' where unknown.
+Rows are of `mmpatchconvnet benchmark`; numbers in them are text, '' where unknown.
 """
 
 import os

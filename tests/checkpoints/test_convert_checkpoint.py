@@ -1,8 +1,6 @@
-"""From our checkpoints back to the official names, to a backbone, and the tool."""
+"""From our checkpoints back to the official names, to a backbone, and the command."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +8,7 @@ from goldens import official_state_dict
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmpatchconvnet import AttentionPooling, PatchConvNet, PerTokenLinearHead
+from mmpatchconvnet import AttentionPooling, PatchConvNet, PerTokenLinearHead, cli
 from mmpatchconvnet.checkpoints import (
     CheckpointError,
     KeyGroup,
@@ -20,7 +18,6 @@ from mmpatchconvnet.checkpoints import (
     convert_to_deit,
 )
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'convert_checkpoint.py'
 ARCH = dict(embed_dims=32, depth=2)
 
 
@@ -166,13 +163,8 @@ def test_what_mmengine_would_unpickle_is_refused(tmp_path):
         convert_file('backbone', 's3://example/in.pth', tmp_path / 'out.pth')
 
 
-def run_tool(*arguments: str | Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, TOOL, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
 @pytest.mark.parametrize('mode', ['to-ours', 'to-official', 'backbone'])
-def test_the_tool_in_each_mode(mode, tmp_path):
+def test_the_command_in_each_mode(mode, tmp_path, monkeypatch, capsys):
     source, target = tmp_path / 'in.pth', tmp_path / 'out.pth'
     given, convert = {
         'to-ours': (official('single'), convert_deit_checkpoint),
@@ -180,21 +172,12 @@ def test_the_tool_in_each_mode(mode, tmp_path):
         'backbone': (dense(), backbone_weights),
     }[mode]
     torch.save(given, source)
-    done = run_tool(mode, source, target)
-    assert done.returncode == 0, done.stderr
-    assert 'blocks (2)' in done.stdout and str(target) in done.stdout
-    assert ('left out' in done.stdout) == (mode == 'backbone')
+    monkeypatch.setattr(sys, 'argv', ['', 'convert', mode, str(source), str(target)])
+    cli.main()
+    told = capsys.readouterr().out
+    assert 'blocks (2)' in told and str(target) in told
+    assert ('left out' in told) == (mode == 'backbone')
     assert same(torch.load(target, weights_only=True), convert(given))
-
-
-def test_the_tool_says_in_one_line_what_is_wrong(tmp_path):
-    target = tmp_path / 'out.pth'
-    done = run_tool('to-ours', tmp_path / 'nowhere.pth', target)
-    assert done.returncode == 1
-    assert (
-        done.stderr == f'error: {tmp_path}/nowhere.pth is no file: give a checkpoint.\n'
-    )
-    assert not target.exists()
 
 
 def test_an_existing_file_stays_unless_told(tmp_path):

@@ -53,6 +53,19 @@ def test_stand_in_announces_itself_once():
 
 
 @pytest.mark.parametrize(
+    'order', ['mmpatchconvnet, mmengine', 'mmengine, mmpatchconvnet']
+)
+def test_config_scopes_do_not_depend_on_the_order_of_imports(order):
+    code = (
+        f'import {order}\n'
+        'from mmengine.config.utils import MODULE2PACKAGE\n'
+        'print(MODULE2PACKAGE["mmpatchconvnet"])'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout == 'mmpatchconvnet\n', done.stderr
+
+
+@pytest.mark.parametrize(
     'base',
     [
         'mmdet::_base_/models/mask-rcnn_r50_fpn.py',

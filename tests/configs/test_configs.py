@@ -140,10 +140,10 @@ def test_tables_are_computed_from_the_configs():
     for name in index['Import']:
         path = ROOT / name
         metafile = yaml.safe_load(path.read_text())
-        assert fill_metafile(metafile, ROOT) == metafile, 'run tools/draw_tables.py'
+        assert fill_metafile(metafile, ROOT) == metafile, 'run mmpatchconvnet tables'
         page, models = path.with_name('README.md').read_text(), metafile['Models']
         drawn = fill_tables(page, 'models', lambda p: draw_models(models, p))  # noqa: B023
-        assert drawn == page, 'run tools/draw_tables.py'
+        assert drawn == page, 'run mmpatchconvnet tables'
         weights = [m['Weights'] for m in models if 'Weights' in m]
         assert weights == [
             f'deit://{Path(m["Config"]).stem}' for m in models if 'Weights' in m

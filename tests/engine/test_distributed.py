@@ -151,7 +151,7 @@ def test_the_slurm_script_asks_for_nodes_and_starts_the_train_tool(tmp_path):
     assert Path(asked[-5]).resolve() == ROOT / 'tools' / 'train.py'
     wrong = arguments(config, 12)
     assert wrong.returncode == 2 and 'GPUS=12 does not fill nodes of 8' in wrong.stderr
-    assert 'gone.py is no file' in arguments('gone.py', 8).stderr
+    assert 'gone.py is not a file' in arguments('gone.py', 8).stderr
 
 
 def test_the_wrap_policy_takes_each_block_and_nothing_else():

@@ -68,6 +68,7 @@ def test_a_config_of_a_host_goes_by_its_name(tmp_path):
     name = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'
     cfg = load_config(name, data_root='elsewhere')
     assert cfg.model.backbone.type == 'SwinTransformer'
+    assert '_scope_' not in cfg.model.backbone  # as if read from its file
     assert cfg.train_dataloader.dataset.data_root == 'elsewhere'
     assert cfg.work_dir == 'work_dirs/mask-rcnn_swin-t-p4-w7_fpn_1x_coco'
     with pytest.raises(ConfigError, match=r"data_root='elsewhere' .* is no folder"):
@@ -75,7 +76,7 @@ def test_a_config_of_a_host_goes_by_its_name(tmp_path):
     for wrong in ('mmdet::swin/none.py', 'none::swin/none.py', 'mmdet::none.py'):
         with pytest.raises(ConfigError, match=r'cannot be read .*PACKAGE::FOLDER/NAM'):
             load_config(wrong)
-    with pytest.raises(ConfigError, match=r'none.py is no file: give a config file'):
+    with pytest.raises(ConfigError, match=r'none.py is not a file: give a config file'):
         load_config('none.py')
 
 
@@ -219,7 +220,7 @@ def test_data_that_cannot_be_checked_passes(dataset):
 
 
 def test_wrong_files_and_options_are_named():
-    with pytest.raises(ConfigError, match=r'nowhere\.py is no file'):
+    with pytest.raises(ConfigError, match=r'nowhere\.py is not a file'):
         load_config('nowhere.py')
     runtime = ROOT / 'configs' / '_base_' / 'short_run.py'
     with pytest.raises(ConfigError, match='--data-root here has nothing to replace'):
@@ -252,19 +253,6 @@ def run(*command: str) -> subprocess.CompletedProcess:
         text=True,
         env=os.environ | dict(OMP_WAIT_POLICY='PASSIVE'),
     )
-
-
-def test_train_ends_with_one_line_on_a_fault():
-    done = run('tools/train.py', str(DEMO / 'mask-rcnn_patchconvnet-tiny_nuclei.py'))
-    assert done.returncode == 1
-    assert (
-        done.stderr.strip()
-        .splitlines()[-1]
-        .startswith(
-            "error: data_root='data/coco_small/' of train_dataloader is no folder"
-        )
-    )
-    assert 'Traceback' not in done.stderr
 
 
 SHORT = ('train_cfg.max_iters=2', 'train_cfg.val_interval=2')

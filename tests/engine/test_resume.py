@@ -271,7 +271,7 @@ def test_environment_and_config_lie_beside_every_result(place, whole, monkeypatc
     assert environment['world_size'] == 1
     assert torch.__version__.startswith(environment['packages']['torch'])
     assert {'python', 'mmcv', 'mmpatchconvnet'} <= environment['packages'].keys()
-    assert environment['mmcv_ops'].startswith(('compiled', 'answered by torchvision'))
+    assert environment['mmcv_ops'].startswith(('compiled', 'run by torchvision'))
     assert environment['cpu'] and environment['threads'] >= 1
     assert environment['deterministic']['algorithms'] is False
     assert 'MMEngine' in environment['system']

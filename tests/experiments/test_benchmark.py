@@ -12,6 +12,8 @@ from mmengine.config import Config
 from rich.console import Console
 
 from mmpatchconvnet import PatchConvNet
+from mmpatchconvnet.engine.launch import read_config
+from mmpatchconvnet.experiments.benchmark.choices import CONFIGS, MODES
 from mmpatchconvnet.experiments.benchmark.measure import draw, measure
 from mmpatchconvnet.experiments.benchmark.memory import (
     peak_memory,
@@ -19,11 +21,8 @@ from mmpatchconvnet.experiments.benchmark.memory import (
 )
 from mmpatchconvnet.experiments.benchmark.reference import ReferenceColumn
 from mmpatchconvnet.experiments.benchmark.subjects import (
-    CONFIGS,
-    MODES,
     OF_INFERENCE,
     OF_TRAINING,
-    load,
     make_model,
     split,
 )
@@ -122,19 +121,19 @@ def test_modes_that_do_not_fit_are_named(spec, training, message):
 
 
 def test_only_a_column_has_the_modes_of_one():
-    cfg = Config(dict(load(CONFIGS['classifier']['resnet50'])))
+    cfg = Config(dict(read_config(CONFIGS['classifier']['resnet50'])))
     with pytest.raises(ValueError, match='ResNet has no mode deploy, reference: only'):
         make_model(cfg, ['reference', 'deploy'])
 
 
 def with_layer_norm(path: Path) -> Config:
-    cfg = load(str(path))
+    cfg = read_config(str(path))
     cfg.model.backbone.norm_cfg = None
     return cfg
 
 
 def test_a_column_with_another_norm_is_never_lean():
-    cfg = load(str(TINY['classifier']))
+    cfg = read_config(str(TINY['classifier']))
     with pytest.raises(ValueError, match='lean is for columns with LayerNorm, this'):
         make_model(cfg, ['lean'])
 
@@ -165,7 +164,7 @@ def test_kernels_that_would_not_run_are_not_measured():
 
 
 def test_a_part_costs_what_it_runs():
-    cfg = load(str(TINY['segmentor']))
+    cfg = read_config(str(TINY['segmentor']))
     model = make_model(cfg, [])
     costs = [count(model, part, (64, 64))[1] for part in ('backbone', 'pyramid')]
     whole = count(model, 'model', (64, 64))
@@ -181,7 +180,7 @@ def test_tables_are_those_of_the_rows():
         page, 'speed', lambda wanted: draw(select(rows, wanted.split()))
     )
     assert page.count('<!-- speed: ') > 3
-    assert drawn == page, 'run tools/draw_tables.py --rows'
+    assert drawn == page, 'run mmpatchconvnet tables --rows'
 
 
 @pytest.mark.slow

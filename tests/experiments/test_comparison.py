@@ -93,7 +93,7 @@ def test_tables_are_those_of_the_rows(page):
     rows = read_rows(ROOT / 'benchmarks/comparison.csv')
     assert '<!-- scores: ' in text
     drawn = fill_tables(text, 'scores', lambda pattern: draw_scores(rows, pattern))
-    assert drawn == text, 'run tools/draw_tables.py --rows'
+    assert drawn == text, 'run mmpatchconvnet tables --rows'
 
 
 def test_rows_are_those_of_the_configs_as_they_are():

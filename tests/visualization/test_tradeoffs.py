@@ -1,12 +1,12 @@
 """Plots of the benchmark's rows."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 import pytest
 
+from mmpatchconvnet import cli
 from mmpatchconvnet.experiments.rows import append_row
 from mmpatchconvnet.visualization.tradeoffs import (
     plot_accuracy,
@@ -14,7 +14,6 @@ from mmpatchconvnet.visualization.tradeoffs import (
     styles_of,
 )
 
-ROOT = Path(__file__).parents[2]
 SETTING = {
     'task': 'classifier', 'part': 'backbone', 'pass': 'training', 'batch': '2',
     'device': 'CPU', 'threads': '1', 'torch': '2.14.1',
@@ -52,24 +51,27 @@ def test_what_cannot_be_drawn_is_named(tmp_path):
         plot_resolution([row('s60'), row('swin-t')], tmp_path / 'a.png')
 
 
-def test_the_tool_draws_the_rows_that_are_asked_for(tmp_path):
+def test_the_command_draws_the_rows_that_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for size in (224, 448):
-        append_row(tmp_path / 'rows.csv', row('s60', size))
+        append_row(Path('rows.csv'), row('s60', size))
 
-    def draw(*arguments: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, str(ROOT / 'tools' / 'draw_benchmark.py')]
-        return subprocess.run(
-            [*command, *arguments], cwd=tmp_path, capture_output=True, text=True
-        )
+    def draw(*arguments: str) -> str:
+        """The error, if there is one."""
+        monkeypatch.setattr(sys, 'argv', ['', 'plot', *arguments])
+        try:
+            cli.main()
+        except SystemExit as end:
+            return str(end.code)
+        return ''
 
-    done = draw('resolution', 'rows.csv', 'a.png')
-    assert done.returncode == 0, done.stderr
+    assert draw('resolution', 'rows.csv', 'a.png') == ''
     assert width(tmp_path / 'a.png') > 1000
     one_size = draw('resolution', 'rows.csv', 'b.png', '--where', 'height=224')
-    assert 'error: all rows are of images of one size' in one_size.stderr
+    assert 'error: all rows are of images of one size' in one_size
     nothing = draw('accuracy', 'rows.csv', 'b.png', '--where', 'height=1')
-    assert 'error: there is no row with height=1' in nothing.stderr
+    assert 'error: there is no row with height=1' in nothing
     one_model = draw('resolution', 'rows.csv', 'b.png', '--models', 's60', 'b60')
-    assert 'error: there is no row with model=b60' in one_model.stderr
+    assert 'error: there is no row with model=b60' in one_model
     wrong = draw('accuracy', 'rows.csv', 'b.png', '--where', 'colour=1')
-    assert "error: there is no column 'colour'" in wrong.stderr
+    assert "error: there is no column 'colour'" in wrong

@@ -1,1 +1,1 @@
-"""Speed and memory of models, side by side in one run; see `tools/benchmark.py`."""
+"""`mmpatchconvnet benchmark`: speed and memory of models, side by side in one run."""

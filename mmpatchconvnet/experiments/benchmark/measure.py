@@ -138,7 +138,7 @@ def machine(device: str) -> Row:
         **{name: packages.get(name, '') for name in ('torch', 'mmengine', 'mmcv')},
         'commit': short_commit(git_state(CLONE)),
         'date': time.strftime('%Y-%m-%d'),
-        'command': shlex.join(['python', *sys.argv]),
+        'command': shlex.join(sys.argv),
     }
 
 

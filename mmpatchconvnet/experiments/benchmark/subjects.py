@@ -4,8 +4,6 @@
 models in three tasks.
 """
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -14,61 +12,12 @@ from mmengine.model import revert_sync_batchnorm
 from torch import nn
 
 from mmpatchconvnet.deploy import switch_to_deploy
+from mmpatchconvnet.engine.launch import read_config
+from mmpatchconvnet.experiments.benchmark.choices import CONFIGS, MODES
 from mmpatchconvnet.experiments.benchmark.reference import ReferenceColumn
 from mmpatchconvnet.experiments.complexity import build_model
 from mmpatchconvnet.models import PatchConvNet
 
-CONFIGS = {
-    'classifier': {
-        's60': 'mmpatchconvnet::patchconvnet/patchconvnet-s60_16xb64_in1k.py',
-        'b60': 'mmpatchconvnet::patchconvnet/patchconvnet-b60_16xb64_in1k.py',
-        'resnet50': 'mmpretrain::resnet/resnet50_8xb32_in1k.py',
-        'swin-t': 'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py',
-        'convnext-t': 'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py',
-        'deit-s': 'mmpretrain::deit/deit-small_4xb256_in1k.py',  # plain attention
-    },
-    'detector': {
-        's60': 'mmpatchconvnet::mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py',
-        'b60': 'mmpatchconvnet::mask_rcnn/mask-rcnn_patchconvnet-b60_fpn_1x_coco.py',
-        'resnet50': 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
-        'swin-t': 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py',
-        'convnext-t': 'mmdet::convnext/'
-        'mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py',
-    },
-    'segmentor': {
-        's60': 'mmpatchconvnet::upernet/'
-        'patchconvnet-s60_upernet_8xb2-160k_ade20k-512x512.py',
-        'b60': 'mmpatchconvnet::upernet/'
-        'patchconvnet-b60_upernet_8xb2-160k_ade20k-512x512.py',
-        'resnet50': 'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py',
-        'swin-t': 'mmseg::swin/'
-        'swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py',
-        'convnext-t': 'mmseg::convnext/'
-        'convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512.py',
-    },
-}
-BASELINES = ('resnet50', 'swin-t', 'convnext-t')
-# Top-1 on ImageNet-1k at 224 x 224, from the metafiles of the same configs.
-PUBLISHED = {
-    's60': 82.1,
-    'b60': 83.5,
-    'resnet50': 76.55,
-    'swin-t': 81.18,
-    'convnext-t': 82.14,
-    'deit-s': 80.69,
-}
-SIZES = {'classifier': (224, 224), 'detector': (800, 1344), 'segmentor': (512, 512)}
-MODES = {
-    'reference': 'the official order of operations',
-    'deploy': 'folded for inference',
-    'eager': 'blocks as their formula says',
-    'lean': 'three maps of a block kept for the backward pass',
-    'triton': 'the second half of a block in Triton kernels, on a GPU',
-    'cp': 'each block computed again in the backward pass',
-    'nhwc': 'channels-last memory',
-    'bf16': 'bfloat16: weights and maps or, of a whole model, autocast',
-    'compile': 'torch.compile of the backbone, a column block by block',
-}
 OF_COLUMNS = {'reference', 'deploy', 'eager', 'lean', 'triton', 'cp'}
 OF_TRAINING = {'eager', 'lean', 'cp'}
 OF_INFERENCE = {'deploy'}
@@ -94,17 +43,7 @@ def split(spec: str, task: str, training: bool) -> tuple[Config, list[str]]:
         if mode in (OF_INFERENCE if training else OF_TRAINING):
             here, there = ('training', 'inference')[:: 1 if training else -1]
             raise ValueError(f'{spec}: {mode} is for {there}, but this is {here}.')
-    return load(CONFIGS[task].get(name, name)), modes
-
-
-def load(config: str) -> Config:
-    """A config by its path or, like `mmdet::...`, by its name in a package."""
-    if '::' not in config:
-        return Config.fromfile(config)
-    with TemporaryDirectory() as folder:
-        child = Path(folder, 'child.py')
-        child.write_text(f'_base_ = {config!r}\n')
-        return Config.fromfile(child)
+    return read_config(CONFIGS[task].get(name, name)), modes
 
 
 def make_model(cfg: Config, modes: list[str]) -> nn.Module:

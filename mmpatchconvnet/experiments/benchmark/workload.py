@@ -14,13 +14,6 @@ from mmpatchconvnet.experiments.benchmark.batches import batch_of
 from mmpatchconvnet.experiments.complexity import count_macs, count_parameters
 from mmpatchconvnet.models.pyramids import Pyramid
 
-PARTS = {
-    'backbone': 'the backbone alone',
-    'pyramid': 'the backbone and, behind a column, its pyramid',
-    'features': 'backbone and neck, all before the heads',
-    'model': 'all, with predictions or losses',
-}
-
 
 @dataclass(frozen=True)
 class Setting:

@@ -1,0 +1,6 @@
+"""`python -m mmpatchconvnet`: the console command where it is not on the PATH."""
+
+from mmpatchconvnet.cli import main
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,69 @@
+"""The console command `mmpatchconvnet`.
+
+Each module that `COMMANDS` names is a command: its docstring is the text of `--help`,
+`add_arguments` fills its parser and `run` runs it. torch and the hosts take seconds to
+import, so only `run` imports them.
+"""
+
+import argparse
+import os
+import sys
+from importlib import import_module
+
+from mmpatchconvnet.version import __version__
+
+COMMANDS = (
+    'train',
+    'test',
+    'demo',
+    'doctor',
+    'convert',
+    'compare',
+    'benchmark',
+    'plot',
+    'tables',
+)
+
+
+def main(*command: str) -> None:
+    """Run the command line of this process.
+
+    Args:
+        command: Goes before the arguments, as in `main('train')` of `tools/train.py`.
+    """
+    sys.argv[:1] = ['mmpatchconvnet', *command]
+    # Waiting CPU threads must not spin: data workers and other programs share the
+    # cores, and training was 10 times slower. OpenMP reads this when torch is imported.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    settings = vars(build_parser().parse_args())
+    run = settings.pop('run')
+    try:
+        run(**settings)
+    except KeyboardInterrupt:
+        raise SystemExit('stopped.') from None
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog='mmpatchconvnet',
+        description='PatchConvNet for mmpretrain, mmdet and mmsegmentation.',
+    )
+    parser.add_argument(
+        '--version', action='version', version=__version__, help='show the version'
+    )
+    commands = parser.add_subparsers(
+        metavar='COMMAND', required=True, help='what to do; each has a --help'
+    )
+    for name in COMMANDS:
+        module = import_module(f'{__name__}.{name}')
+        text = str(module.__doc__)
+        command = commands.add_parser(
+            name,
+            help=text.partition('\n')[0],
+            description=text,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser

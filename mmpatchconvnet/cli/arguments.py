@@ -1,0 +1,45 @@
+"""Arguments that several commands share."""
+
+import argparse
+from typing import Any
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """A config and what replaces its settings; see `engine.launch.load_config`."""
+    option = parser.add_argument
+    option('config', help='a config file, or PACKAGE::FOLDER/NAME.py of a package')
+    option('--work-dir', help='folder of logs, pictures and checkpoints')
+    option('--data-root', help="replaces the config's data_root")
+    option(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='what started the processes; pytorch means torchrun',
+    )
+    option(
+        '--cfg-options',
+        dest='options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='settings that replace those of the config, for example '
+        'train_dataloader.batch_size=4',
+    )
+
+
+class ConfigOptions(argparse.Action):
+    """mmengine's `DictAction`, imported only when there is something to parse."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        from mmengine.config import DictAction
+
+        for pair in values:
+            if '=' not in pair:
+                raise argparse.ArgumentError(self, f'{pair!r} is not KEY=VALUE')
+        DictAction(self.option_strings, self.dest)(parser, namespace, values)

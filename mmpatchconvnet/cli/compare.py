@@ -1,0 +1,55 @@
+"""Train configs with several seeds each, keep a row of every run, show the spread.
+
+mmpatchconvnet compare CONFIG OTHER_CONFIG --data-root PATH --seeds 0 1 2
+"""
+
+import argparse
+from pathlib import Path
+
+from mmpatchconvnet.cli.errors import in_one_line
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option(
+        'configs',
+        nargs='+',
+        type=Path,
+        metavar='CONFIG',
+        help='a config file, or PACKAGE::FOLDER/NAME.py; all for the same data',
+    )
+    option('--data-root', type=Path, required=True, help='folder of the data')
+    option(
+        '--seeds',
+        nargs='+',
+        type=int,
+        default=[0, 1, 2],
+        metavar='SEED',
+        help='of all random numbers, a run for each (0 1 2)',
+    )
+    option(
+        '--rows',
+        type=Path,
+        default=Path('work_dirs/comparison/rows.csv'),
+        help='a CSV file (%(default)s); what has a row in it is not run again',
+    )
+    option(
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs/comparison'),
+        help='each run gets a folder in it (%(default)s)',
+    )
+
+
+def run(
+    configs: list[Path], seeds: list[int], data_root: Path, rows: Path, work_dir: Path
+) -> None:
+    from rich.console import Console
+
+    from mmpatchconvnet.experiments.comparison import compare, draw_scores
+
+    console = Console(highlight=False)
+    with in_one_line(ValueError, RuntimeError):
+        table = draw_scores(compare(configs, seeds, data_root, rows, work_dir, console))
+    console.print(f'\n{table}', markup=False, soft_wrap=True)
+    console.print(f'Every run is a row of {rows}', markup=False, soft_wrap=True)

@@ -1,0 +1,49 @@
+"""Plot rows of the benchmark: accuracy over cost, or cost over image size.
+
+mmpatchconvnet plot accuracy rows.csv a.png --where pass=inference batch=8
+mmpatchconvnet plot resolution rows.csv b.png --where pass=training
+"""
+
+import argparse
+from pathlib import Path
+
+from mmpatchconvnet.cli.errors import in_one_line
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option('kind', choices=('accuracy', 'resolution'), help='what to plot')
+    option('rows', type=Path, help='a CSV file that the benchmark has written')
+    option('picture', type=Path, help='the .png, .jpg or .webp file to write')
+    option(
+        '--where',
+        nargs='*',
+        default=[],
+        metavar='COLUMN=VALUE',
+        help='only the rows with these values',
+    )
+    option(
+        '--models',
+        nargs='*',
+        default=[],
+        metavar='MODEL',
+        help='only these, in the order of the colours',
+    )
+
+
+def run(
+    kind: str, rows: Path, picture: Path, where: list[str], models: list[str]
+) -> None:
+    from mmpatchconvnet.experiments.benchmark.choices import PUBLISHED
+    from mmpatchconvnet.experiments.rows import read_rows, select
+    from mmpatchconvnet.visualization.tradeoffs import plot_accuracy, plot_resolution
+
+    with in_one_line(ValueError):
+        chosen = select(read_rows(rows), where)
+        if models:
+            chosen = [r for m in models for r in select(chosen, [f'model={m}'])]
+        if kind == 'accuracy':
+            plot_accuracy(chosen, PUBLISHED, picture)
+        else:
+            plot_resolution(chosen, picture)
+    print(picture)

@@ -1,0 +1,44 @@
+"""Evaluate a checkpoint with any config of mmpretrain, mmdet or mmseg.
+
+mmpatchconvnet test CONFIG work_dirs/NAME/iter_400.pth --data-root PATH
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mmpatchconvnet.cli.arguments import add_config
+from mmpatchconvnet.cli.errors import in_one_line
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument('checkpoint', help='a file that training has saved')
+    parser.add_argument(
+        '--deploy',
+        nargs='?',
+        const='float32',
+        choices=('float32', 'bfloat16', 'float16'),
+        help='fold the model for inference first, and run it in this dtype, or float32',
+    )
+
+
+def run(checkpoint: str, deploy: str | None, **settings: Any) -> None:
+    if '://' not in checkpoint and not Path(checkpoint).is_file():
+        raise SystemExit(f'error: {checkpoint} is not a file: give a checkpoint.')
+    import torch
+
+    from mmpatchconvnet.checkpoints import load_weights
+    from mmpatchconvnet.deploy import switch_to_deploy
+    from mmpatchconvnet.engine.distributed import end_processes
+    from mmpatchconvnet.engine.launch import build_runner, load_config
+
+    with in_one_line(ValueError):
+        runner = build_runner(load_config(**settings), training=False)
+        model = getattr(runner.model, 'module', runner.model)
+        load_weights(model, checkpoint)
+        if deploy:
+            switch_to_deploy(model, getattr(torch, deploy))
+    runner.test()
+    del runner, model
+    end_processes()

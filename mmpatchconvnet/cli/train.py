@@ -1,0 +1,69 @@
+"""Train any config of mmpretrain, mmdet or mmseg.
+
+mmpatchconvnet train mmpatchconvnet::demo/NAME.py --data-root PATH
+torchrun --nproc_per_node N -m mmpatchconvnet train CONFIG --launcher pytorch
+"""
+
+import argparse
+import logging
+import os
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from mmpatchconvnet.cli.arguments import add_config
+from mmpatchconvnet.cli.errors import in_one_line
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    option = parser.add_argument
+    option('--seed', type=int, help='of all random numbers; --resume keeps its own')
+    option('--amp', action='store_true', help='train in mixed precision, on a GPU')
+    option(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='resume from this checkpoint or, without one, from the last in --work-dir',
+    )
+    option(
+        '--quiet',
+        action='store_true',
+        help='write the log to its file only; a terminal still shows the progress bar',
+    )
+
+
+def run(amp: bool, resume: str | None, quiet: bool, **settings: Any) -> None:
+    from mmpatchconvnet.checkpoints import CheckpointError
+    from mmpatchconvnet.engine import launch
+    from mmpatchconvnet.engine.distributed import end_processes
+
+    stdout = open(os.devnull, 'w') if quiet else sys.stdout  # noqa: SIM115
+    with in_one_line(ValueError), redirect_stdout(stdout):
+        cfg = launch.load_config(**settings)
+        if amp:
+            launch.use_amp(cfg)
+        if resume == 'auto':
+            cfg.resume = resume
+        elif resume is not None:
+            cfg.resume, cfg.load_from = True, resume
+        runner = launch.build_runner(cfg, training=True)
+    if quiet:
+        for handler in list(runner.logger.handlers):
+            if not isinstance(handler, logging.FileHandler):
+                runner.logger.removeHandler(handler)
+    try:
+        with in_one_line(CheckpointError):  # of init_cfg, before the first step
+            runner.train()
+    except KeyboardInterrupt:
+        if not Path(cfg.work_dir, 'last_checkpoint').is_file():
+            raise SystemExit(
+                f'stopped before a checkpoint was saved in {cfg.work_dir}.'
+            ) from None
+        raise SystemExit(
+            f'stopped: --resume continues from the last checkpoint in {cfg.work_dir}.'
+        ) from None
+    del runner
+    end_processes()

@@ -1,0 +1,62 @@
+"""What can be measured: models by short names, modes and parts.
+
+Nothing is imported here, so that `mmpatchconvnet benchmark --help` is quick.
+"""
+
+CONFIGS = {
+    'classifier': {
+        's60': 'mmpatchconvnet::patchconvnet/patchconvnet-s60_16xb64_in1k.py',
+        'b60': 'mmpatchconvnet::patchconvnet/patchconvnet-b60_16xb64_in1k.py',
+        'resnet50': 'mmpretrain::resnet/resnet50_8xb32_in1k.py',
+        'swin-t': 'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py',
+        'convnext-t': 'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py',
+        'deit-s': 'mmpretrain::deit/deit-small_4xb256_in1k.py',  # plain attention
+    },
+    'detector': {
+        's60': 'mmpatchconvnet::mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py',
+        'b60': 'mmpatchconvnet::mask_rcnn/mask-rcnn_patchconvnet-b60_fpn_1x_coco.py',
+        'resnet50': 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+        'swin-t': 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py',
+        'convnext-t': 'mmdet::convnext/'
+        'mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py',
+    },
+    'segmentor': {
+        's60': 'mmpatchconvnet::upernet/'
+        'patchconvnet-s60_upernet_8xb2-160k_ade20k-512x512.py',
+        'b60': 'mmpatchconvnet::upernet/'
+        'patchconvnet-b60_upernet_8xb2-160k_ade20k-512x512.py',
+        'resnet50': 'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py',
+        'swin-t': 'mmseg::swin/'
+        'swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py',
+        'convnext-t': 'mmseg::convnext/'
+        'convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512.py',
+    },
+}
+BASELINES = ('resnet50', 'swin-t', 'convnext-t')
+# Top-1 on ImageNet-1k at 224 x 224, from the metafiles of the same configs.
+PUBLISHED = {
+    's60': 82.1,
+    'b60': 83.5,
+    'resnet50': 76.55,
+    'swin-t': 81.18,
+    'convnext-t': 82.14,
+    'deit-s': 80.69,
+}
+SIZES = {'classifier': (224, 224), 'detector': (800, 1344), 'segmentor': (512, 512)}
+MODES = {
+    'reference': 'the official order of operations',
+    'deploy': 'folded for inference',
+    'eager': 'blocks as their formula says',
+    'lean': 'three maps of a block kept for the backward pass',
+    'triton': 'the second half of a block in Triton kernels, on a GPU',
+    'cp': 'each block computed again in the backward pass',
+    'nhwc': 'channels-last memory',
+    'bf16': 'bfloat16: weights and maps or, of a whole model, autocast',
+    'compile': 'torch.compile of the backbone, a column block by block',
+}
+PARTS = {
+    'backbone': 'the backbone alone',
+    'pyramid': 'the backbone and, behind a column, its pyramid',
+    'features': 'backbone and neck, all before the heads',
+    'model': 'all, with predictions or losses',
+}

@@ -1,0 +1,61 @@
+"""The pages of the repository whose tables come from metafiles and measured rows."""
+
+from pathlib import Path
+
+import yaml
+from rich.progress import track
+
+from mmpatchconvnet.engine.provenance import CLONE
+from mmpatchconvnet.experiments.benchmark.measure import draw as draw_speed
+from mmpatchconvnet.experiments.comparison import draw_scores
+from mmpatchconvnet.experiments.model_index import (
+    draw_models,
+    fill_metafile,
+    write_metafile,
+)
+from mmpatchconvnet.experiments.rows import read_rows, select
+from mmpatchconvnet.experiments.tables import fill_tables
+
+ROWS = ('comparison', 'speed')  # files of benchmarks/
+PAGES = (
+    'docs/results.md',
+    'docs/speed.md',
+    'configs/comparison/README.md',
+    'configs/ablation/README.md',
+)
+
+
+def fill_pages(only_rows: bool) -> None:
+    """Update all tables, or those of measured rows alone.
+
+    Raises:
+        ValueError: This is an installed package, not a clone.
+    """
+    if not (CLONE / 'model-index.yml').is_file():
+        raise ValueError(f'{CLONE} has no model-index.yml: run this in a clone.')
+    if not only_rows:
+        index = yaml.safe_load((CLONE / 'model-index.yml').read_text())
+        for name in track(index['Import'], 'metafiles'):
+            fill_models(CLONE / name)
+    for name in PAGES:
+        page = CLONE / name
+        page.write_text(fill_rows(page.read_text()))
+
+
+def fill_rows(page: str) -> str:
+    """A page with its tables of scores and of speed."""
+    scores, speed = (read_rows(CLONE / f'benchmarks/{n}.csv') for n in ROWS)
+    page = fill_tables(page, 'scores', lambda pattern: draw_scores(scores, pattern))
+    return fill_tables(
+        page, 'speed', lambda wanted: draw_speed(select(speed, wanted.split()))
+    )
+
+
+def fill_models(path: Path) -> None:
+    """Update a metafile and the README next to it."""
+    metafile = fill_metafile(yaml.safe_load(path.read_text()), CLONE)
+    write_metafile(path, metafile)
+    page, models = path.with_name('README.md'), metafile['Models']
+    page.write_text(
+        fill_tables(page.read_text(), 'models', lambda p: draw_models(models, p))
+    )
