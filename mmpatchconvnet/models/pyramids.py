@@ -45,7 +45,7 @@ class Pyramid(BaseModule):
             or size of maps in `forward`.
     """
 
-    default_norm = dict(type='BN')
+    default_norm: dict = dict(type='BN')
 
     def __init__(
         self,
@@ -239,7 +239,7 @@ class SimplePyramid(Pyramid):
         [(2, 16, 24, 32), (2, 16, 12, 16), (2, 16, 6, 8), (2, 16, 3, 4)]
     """
 
-    default_norm = dict(type='mmpatchconvnet.LayerNorm2d', eps=1e-6)
+    default_norm: dict = dict(type='mmpatchconvnet.LayerNorm2d', eps=1e-6)
 
     @property
     def num_taps(self) -> tuple[int, ...]:

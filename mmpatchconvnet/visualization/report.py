@@ -61,8 +61,8 @@ def write_report(
 
     Raises:
         FileNotFoundError: A picture is missing.
-        ValueError: A row of the table has another number of cells than there are columns; a
-            picture cannot be read.
+        ValueError: A row has more or fewer cells than the table has columns; a picture
+            cannot be read.
     """
     for row in table.rows:
         if len(row) != len(table.columns):

@@ -23,10 +23,8 @@ def autotune(*configs: triton.Config) -> Callable[[Any], Any]:
     )
 
 
-def launch(
-    kernel: Any, grid: Any, x: torch.Tensor, *args: Any, **settings: Any
-) -> None:
+def launch(kernel: Any, grid: Any, *args: Any, **settings: Any) -> None:
     """Run a kernel on the GPU that holds its first argument, a map (B, H, W, C)."""
-    size = (x.numel() // x.shape[-1]).bit_length()
-    with torch.cuda.device_of(x):
-        kernel[grid](x, *args, size=size, **settings)
+    size = args[0][..., 0].numel().bit_length()
+    with torch.cuda.device_of(args[0]):
+        kernel[grid](*args, size=size, **settings)
