@@ -34,10 +34,11 @@ test: $(READY)  ## every test
 test-fast: $(READY)  ## the tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow'
 
-lint: $(READY)  ## ruff (lint and format) and mypy
+lint: $(READY)  ## ruff (lint and format), mypy and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(READY)  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .

@@ -1,5 +1,9 @@
-"""All levels from the last tap, as in ViTDet, where the base has `DeconvPyramid`."""
+"""All levels from the last tap, as in ViTDet, where the base has `DeconvPyramid`.
+
+With the BatchNorm of the base, where ViTDet has LayerNorm.
+"""
 
 _base_ = '../demo/upernet_patchconvnet-tiny_aerial.py'
 
 _base_.model.neck.type = 'mmpatchconvnet.SimplePyramid'
+_base_.model.neck.norm_cfg = dict(type='BN')

@@ -119,7 +119,10 @@ def strings(node: object) -> Iterator[str]:
 def check_num_classes(
     cfg: Config, dataset: dict, dataset_class: type | None, name: str
 ) -> None:
-    """Every `num_classes` must be the number of the data's classes."""
+    """Every `num_classes` must be the number of the data's classes.
+
+    mmdet's `NumClassCheckHook` checks a detector's heads, once training has started.
+    """
     model = cfg.get('model') or {}
     classes = classes_of(dataset, dataset_class)
     # Words are the classes of a grounding model, and a tracker's detector its own.

@@ -8,6 +8,7 @@ Official code: https://github.com/facebookresearch/deit (patchconvnet_models.py)
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -21,24 +22,33 @@ class ClassAttention(nn.Module):
     def __init__(self, embed_dims: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.scale = (embed_dims // num_heads) ** -0.5
         self.q = nn.Linear(embed_dims, embed_dims)
         self.k = nn.Linear(embed_dims, embed_dims)
         self.v = nn.Linear(embed_dims, embed_dims)
         self.proj = nn.Linear(embed_dims, embed_dims)
 
-    def forward(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Updates for the queries (B, K, C), and the attention (B, heads, K, N)."""
+    def forward(
+        self, queries: Tensor, keys: Tensor, return_attention: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Updates of the queries (B, K, C), and the attention (B, heads, K, N) or None.
+
+        Without the attention they come from torch's fused kernel.
+        """
 
         def split_heads(x: Tensor) -> Tensor:
             return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
-        q = split_heads(self.q(queries)) * self.scale  # (B, heads, K, C/heads)
+        q = split_heads(self.q(queries))  # (B, heads, K, C/heads)
         k = split_heads(self.k(keys))  # (B, heads, N, C/heads)
         v = split_heads(self.v(keys))
-        attention = (q @ k.transpose(-2, -1)).softmax(-1)  # (B, heads, K, N)
-        update = (attention @ v).transpose(1, 2).flatten(2)  # (B, K, C)
-        return self.proj(update), attention
+        attention = None
+        if return_attention:
+            q = q * q.shape[-1] ** -0.5
+            attention = (q @ k.transpose(-2, -1)).softmax(-1)  # (B, heads, K, N)
+            update = attention @ v
+        else:
+            update = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(update.transpose(1, 2).flatten(2)), attention
 
 
 @MODELS.register_module()
@@ -134,13 +144,13 @@ class AttentionPooling(BaseModule):
         keys = self.norm1(patches)
         if self.num_tokens == 1:
             keys = torch.cat((queries, keys), dim=1)
-        update, attention = self.attn(queries, keys)
+        update, attention = self.attn(queries, keys, return_attention)
         tokens = tokens + self.gamma_1 * update
         tokens = tokens + self.gamma_2 * self.mlp(self.norm2(tokens))
         tokens = self.norm(tokens)
 
         pooled = (tokens.squeeze(1) if self.num_tokens == 1 else tokens,)
-        if not return_attention:
+        if attention is None:
             return pooled
         over_map = attention[..., -height * width :]
         return pooled, over_map.unflatten(-1, (height, width))

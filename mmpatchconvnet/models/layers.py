@@ -3,12 +3,18 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmpatchconvnet.registry import MODELS
 
+
+@MODELS.register_module()
 class LayerNorm2d(nn.LayerNorm):
     """LayerNorm over the channels of a map (B, C, H, W).
 
     A subclass of `nn.LayerNorm`, so that optimizers find it where they look for norms
     (`norm_decay_mult`). A map in channels-last memory is normalized without a copy.
+
+    In a config it is `norm_cfg=dict(type='mmpatchconvnet.LayerNorm2d', eps=1e-6)`;
+    without `eps`, mmcv's `build_norm_layer` sets 1e-5.
     """
 
     def __init__(self, num_channels: int, eps: float = 1e-6) -> None:

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from mmpatchconvnet.registry import MODELS
 
 SCALES = (4, 2, 1, 0.5)
-BATCH_NORM = dict(type='BN')
 
 
 class Pyramid(BaseModule):
@@ -31,7 +30,8 @@ class Pyramid(BaseModule):
         in_channels: Width C of the column.
         out_channels: Width of every level; None keeps C.
         scales: Size of each level relative to the taps, out of 4, 2, 1 and 0.5.
-        norm_cfg: Norm between and behind convolutions, those of the stem's maps too.
+        norm_cfg: Norm between and after convolutions, those of the stem's maps too.
+            None is BatchNorm, and in `SimplePyramid` LayerNorm, as in ViTDet.
         stem_channels: Widths of the stem's maps that come before the taps, finest
             first; each is projected by a 1x1 convolution with norm (the stem has none,
             its maps are faint) and added to its level. This gives small objects the
@@ -45,12 +45,14 @@ class Pyramid(BaseModule):
             or size of maps in `forward`.
     """
 
+    default_norm: dict = dict(type='BN')
+
     def __init__(
         self,
         in_channels: int,
         out_channels: int | None = None,
         scales: Sequence[float] = SCALES,
-        norm_cfg: dict = BATCH_NORM,
+        norm_cfg: dict | None = None,
         stem_channels: Sequence[int] = (),
         stem_scales: Sequence[float] | None = None,
         init_cfg: dict | list[dict] | None = None,
@@ -79,6 +81,7 @@ class Pyramid(BaseModule):
         self.scales = tuple(scales)
         self.stem_channels = tuple(stem_channels)
         self.stem_scales = tuple(stem_scales)
+        norm_cfg = norm_cfg or self.default_norm
         self.levels = nn.ModuleList(self.build_level(s, norm_cfg) for s in scales)
         self.stem_projections = nn.ModuleList(
             named(
@@ -225,7 +228,8 @@ class SimplePyramid(Pyramid):
 
     Transposed convolutions that halve the width at each step (two with norm and GELU
     between for scale 4) or a max-pool, then a 1x1 and a 3x3 convolution, each with its
-    norm. Arguments: see `Pyramid`; `in_channels` is a multiple of 4.
+    norm. Arguments: see `Pyramid`; `norm_cfg` is LayerNorm unless given, and
+    `in_channels` is a multiple of 4.
 
     Example:
         >>> import torch
@@ -234,6 +238,8 @@ class SimplePyramid(Pyramid):
         >>> [tuple(x.shape) for x in neck([torch.rand(2, 32, 6, 8)])]
         [(2, 16, 24, 32), (2, 16, 12, 16), (2, 16, 6, 8), (2, 16, 3, 4)]
     """
+
+    default_norm: dict = dict(type='mmpatchconvnet.LayerNorm2d', eps=1e-6)
 
     @property
     def num_taps(self) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 Pictures are placed by the pixel with numpy, and all text is set by matplotlib on one
 figure of the same size: sharp letters in any language its font knows, and no resampling
-of what lies underneath.
+of what lies below it.
 """
 
 import os
@@ -41,26 +41,26 @@ class Text:
 
 @dataclass
 class Page:
-    """A white page of `width` x `height` pixels, y pointing down."""
+    """A white page as high as what is placed on it, y pointing down."""
 
     width: int
-    height: int
+    height: int = 0
     texts: list[Text] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.pixels = np.full((self.height, self.width, 3), 255, np.uint8)
-
-    def paste(self, image: Array, x: int, y: int) -> None:
-        """Put an image (h, w, 3) with its upper left corner at (x, y)."""
-        height, width = image.shape[:2]
-        self.pixels[y : y + height, x : x + width] = image
+    pictures: list[tuple[Array, int, int]] = field(default_factory=list)
 
     def render(self) -> Array:
-        """The page with its text, (height, width, 3) uint8 RGB."""
+        """The pictures, placed by (left, top), and the text over them.
+
+        Returns:
+            (height, width, 3) uint8 RGB.
+        """
+        pixels = np.full((self.height, self.width, 3), 255, np.uint8)
+        for image, x, y in self.pictures:
+            pixels[y : y + len(image), x : x + image.shape[1]] = image
         # A hundredth of a pixel more, lest rounding takes the last one away.
         size = ((self.width + 0.01) / DPI, (self.height + 0.01) / DPI)
         figure = Figure(figsize=size, dpi=DPI)
-        figure.figimage(self.pixels)
+        figure.figimage(pixels)
         for text in self.texts:
             figure.text(
                 text.x / self.width,

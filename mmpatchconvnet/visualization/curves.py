@@ -42,7 +42,7 @@ def plot_curves(
 
     Args:
         scalars_paths: `vis_data/scalars.json` of each start of the run, in order. Lines
-            cut off by a crash are passed over; where a resumed run takes steps again,
+            truncated by a crash are skipped; where a resumed run takes steps again,
             the later ones count.
         out_path: The picture to write.
         title: The headline.
@@ -179,7 +179,7 @@ def _headline(title: str, names: list[str]) -> str:
 
 
 def _finish(axes: Axes, title: str) -> None:
-    """Title, axes that show zero, a legend beside the lines rather than on them."""
+    """Title, axes that show zero, a legend next to the lines rather than on them."""
     axes.set_title(title, loc='left', color=INK)
     axes.set_xlabel('iteration', color=GREY)
     axes.set_xlim(left=0)

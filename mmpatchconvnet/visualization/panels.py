@@ -4,14 +4,16 @@ Samples are read by attribute, so that those of mmdet and mmseg are both underst
 without importing either.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
 import matplotlib
 import numpy as np
+import torch
 from mmengine.structures import BaseDataElement
+from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 from mmpatchconvnet.visualization.canvas import (
     GREY,
@@ -23,7 +25,6 @@ from mmpatchconvnet.visualization.canvas import (
 )
 
 IGNORED = 255
-OPACITY = 0.45
 # More names than this hide the objects they name.
 MAX_LABELS = 25
 
@@ -43,7 +44,7 @@ class Style:
 
 @dataclass
 class Panel:
-    """A painted picture (h, w, 3), the names on it, and the lines beneath it.
+    """A painted picture (h, w, 3), the names on it, and the lines below it.
 
     `shown` are the classes to be seen, for the legend, with `IGNORED` if any pixel is.
     """
@@ -72,7 +73,8 @@ def draw_panel(
     picture = fit(image, box)
     instances = sample.get(f'{side}_instances')
     if instances is not None and 'labels' in instances:
-        instances = _keep_certain(instances, style.score_threshold)
+        if 'scores' in instances:
+            instances = instances[instances.scores >= style.score_threshold]
         return _draw_instances(picture, image.shape, instances, style)
     if f'{side}_sem_seg' in sample:
         labels = _label_map(sample, side)
@@ -112,12 +114,6 @@ def check_labels(labels: Array, classes: Sequence[str]) -> None:
 # ------------------------------------------------------------------------ instances
 
 
-def _keep_certain(instances: Any, score_threshold: float) -> Any:
-    if 'scores' not in instances:
-        return instances
-    return instances[instances.scores >= score_threshold]
-
-
 def _draw_instances(
     picture: Array, shape: Sequence[int], instances: Any, style: Style
 ) -> Panel:
@@ -132,9 +128,11 @@ def _draw_instances(
         painted = _paint_masks(picture, masks, colors)
     else:
         scale = picture.shape[1] / shape[1]
-        boxes = np.round(scale * to_array(instances.bboxes)).astype(int)
+        corners = np.round(scale * to_array(instances.bboxes)).reshape(-1, 2, 2)
+        # Some heads predict boxes turned inside out.
+        boxes = np.sort(corners.astype(int), axis=1).reshape(-1, 4)
         spots = [((left + right) // 2, top) for left, top, right, _ in boxes.tolist()]
-        painted = _paint_boxes(picture, boxes, colors)
+        painted = _draw(draw_bounding_boxes, picture, boxes, colors, width=3)
     caption = f'{count} object' + ('' if count == 1 else 's')
     panel = Panel(painted, [(caption, GREY)], shown=set(labels.tolist()))
     if not style.by_instance and count <= MAX_LABELS:
@@ -181,9 +179,9 @@ def apart(tags: Iterable[Text]) -> list[Text]:
 
 def _overlap(tag: Text, other: Text) -> bool:
     left, right = sorted((tag, other), key=lambda text: text.x)
-    beside = left.x + text_width(left.text, left.size) + 4 <= right.x
+    separate = left.x + text_width(left.text, left.size) + 4 <= right.x
     # A little less than what `apart` moves a tag by, whatever is lost to rounding.
-    return not beside and abs(tag.y - other.y) < 1.49 * tag.size
+    return not separate and abs(tag.y - other.y) < 1.49 * tag.size
 
 
 def _innermost(mask: Array) -> tuple[int, int]:
@@ -201,12 +199,12 @@ def _fit_mask(mask: Array, picture: Array) -> Array:
 
 
 def _paint_masks(picture: Array, masks: Sequence[Array], colors: Array) -> Array:
-    painted = picture.copy()
     # Large ones first, so that no object hides a smaller one.
     order = sorted(range(len(masks)), key=lambda index: -int(masks[index].sum()))
+    owner = np.full(picture.shape[:2], -1)
     for index in order:
-        inside = masks[index].astype(bool)
-        painted[inside] = _blend(picture[inside], colors[index])
+        owner[masks[index] > 0] = index
+    painted = _paint_owners(picture, owner, colors)
     thickness = 2 if len(masks) <= MAX_LABELS else 1
     for index in order:
         outlines, _ = cv2.findContours(
@@ -214,14 +212,6 @@ def _paint_masks(picture: Array, masks: Sequence[Array], colors: Array) -> Array
         )
         color = colors[index].tolist()
         cv2.drawContours(painted, outlines, -1, color, thickness, cv2.LINE_AA)
-    return painted
-
-
-def _paint_boxes(picture: Array, boxes: Array, colors: Array) -> Array:
-    painted = picture.copy()
-    for (left, top, right, bottom), color in zip(boxes.tolist(), colors, strict=True):
-        corners = (left, top), (right, bottom)
-        cv2.rectangle(painted, *corners, color.tolist(), 2, cv2.LINE_AA)
     return painted
 
 
@@ -240,8 +230,7 @@ def _draw_label_map(picture: Array, labels: Array, style: Style) -> Panel:
     )
     known = labels != IGNORED
     check_labels(labels[known], style.classes)
-    painted = picture.copy()
-    painted[known] = _blend(picture[known], style.colors[labels[known]])
+    painted = _paint_owners(picture, np.where(known, labels, -1), style.colors)
     border = np.zeros_like(known)
     border[1:] |= labels[1:] != labels[:-1]
     border[:, 1:] |= labels[:, 1:] != labels[:, :-1]
@@ -258,5 +247,29 @@ def _agreement(predicted: Array, truth: Array) -> list[tuple[str, Color]]:
     return [(f'{share:.0%} of the labelled pixels are right', GREY)]
 
 
-def _blend(picture: Array, color: Array) -> Array:
-    return np.round((1 - OPACITY) * picture + OPACITY * color).astype(np.uint8)
+# ---------------------------------------------------------------------- torchvision
+
+
+def _paint_owners(picture: Array, owner: Array, colors: Array) -> Array:
+    """Paint each pixel half in the colour of its owner (h, w), an index or -1.
+
+    With one owner a pixel, as torchvision paints black where two masks overlap.
+    """
+    shown = np.unique(owner[owner >= 0])
+    masks = owner == shown[:, None, None]
+    return _draw(draw_segmentation_masks, picture, masks, colors[shown], alpha=0.5)
+
+
+def _draw(
+    function: Callable, picture: Array, shapes: Array, colors: Array, **settings: float
+) -> Array:
+    """Call a drawing function of torchvision with a picture (h, w, 3)."""
+    if not len(shapes):  # of which it warns
+        return picture.copy()
+    drawn = function(
+        torch.from_numpy(picture).permute(2, 0, 1),
+        torch.from_numpy(shapes),
+        colors=list(map(tuple, colors.tolist())),
+        **settings,
+    )
+    return np.ascontiguousarray(drawn.permute(1, 2, 0).numpy())

@@ -1,8 +1,8 @@
 """Sheets of held-out pictures: what went in, what is true, what the model says.
 
 Detectors and segmentors get one row a picture (input | ground truth | prediction),
-classifiers a grid of pictures, each with its answer marked right or wrong. A sheet is a
-stack of strips of one width: the heading, then the rows.
+classifiers a grid of pictures, each with its prediction marked right or wrong.
+torchvision's `make_grid` has no room for captions and wants pictures of one size.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ Legend = Sequence[tuple[str, Array | None]]
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One picture (H, W, 3) uint8 RGB and the data sample that speaks of it."""
+    """One picture (H, W, 3) uint8 RGB and its data sample."""
 
     image: Array
     sample: BaseDataElement
@@ -109,27 +109,42 @@ def _brighten(row: SheetRow) -> SheetRow:
     return replace(row, image=image, name=f'{row.name} (brightened)'.strip())
 
 
-def _draw_heading(title: str, legend: Legend, width: int) -> Array:
-    """The headline and the legend, wrapped, as a strip (h, width, 3)."""
-    texts, swatches = [], []
+def _add_heading(page: Page, title: str, legend: Legend) -> None:
+    """The headline and the legend, wrapped."""
     x, y = MARGIN, MARGIN
     if title:
-        title = shorten(title, width - 2 * MARGIN, 20)
-        texts.append(Text(x, y + 4, title, 20, bold=True))
+        title = shorten(title, page.width - 2 * MARGIN, 20)
+        page.texts.append(Text(x, y + 4, title, 20, bold=True))
         y += LINE + GAP
     for name, color in legend:
         room = 20 * (color is not None)
         advance = room + round(text_width(name, 13)) + 2 * GAP
-        if x > MARGIN and x + advance > width - MARGIN:
+        if x > MARGIN and x + advance > page.width - MARGIN:
             x, y = MARGIN, y + LINE
         if color is not None:
-            swatches.append((np.full((14, 14, 3), color, np.uint8), x, y - 7))
-        texts.append(Text(x + room, y, name))
+            page.pictures.append((np.full((14, 14, 3), color, np.uint8), x, y - 7))
+        page.texts.append(Text(x + room, y, name))
         x += advance
-    page = Page(width, y + (LINE if legend else 0), texts)
-    for swatch in swatches:
-        page.paste(*swatch)
-    return page.render()
+    page.height = y + (LINE if legend else 0)
+
+
+def _add_row(page: Page, panels: Sequence[Panel | None], box: int) -> None:
+    """Panels next to each other, each at most `box` wide, with captions below them."""
+    top = bottom = page.height
+    for index, panel in enumerate(panels):
+        if panel is None:
+            continue
+        left, y = MARGIN + index * (box + GAP), top + len(panel.image)
+        page.pictures.append((panel.image, left, top))
+        page.texts += [
+            replace(label, x=left + label.x, y=top + label.y) for label in panel.labels
+        ]
+        for line, color in panel.caption:
+            text = shorten(line, box, 12)
+            page.texts.append(Text(left, y + LINE // 2, text, 12, color))
+            y += CAPTION
+        bottom = max(bottom, y)
+    page.height = bottom + LINE
 
 
 # --------------------------------------------------------- detectors and segmentors
@@ -147,17 +162,15 @@ def _draw_columns(rows: Sequence[SheetRow], style: Style, title: str) -> Array:
     width = 2 * MARGIN + len(columns) * (PANEL + GAP) - GAP
     panels = [panel for column in columns.values() for panel in column if panel]
     shown = set().union(*(panel.shown for panel in panels))
-    names = [
-        Text(MARGIN + index * (PANEL + GAP), LINE / 2, name, 14, bold=True)
-        for index, name in enumerate(columns)
-    ]
-    strips = [
-        _draw_heading(title, _legend(shown, style), width),
-        Page(width, LINE, names).render(),
-    ]
+    page = Page(width)
+    _add_heading(page, title, _legend(shown, style))
+    for index, name in enumerate(columns):
+        left, y = MARGIN + index * (PANEL + GAP), page.height + LINE / 2
+        page.texts.append(Text(left, y, name, 14, bold=True))
+    page.height += LINE
     for row in zip(*columns.values(), strict=True):
-        strips.append(_draw_strip(row, PANEL, width))
-    return np.vstack(strips)
+        _add_row(page, row, PANEL)
+    return page.render()
 
 
 def _draw_input(row: SheetRow) -> Panel:
@@ -179,76 +192,40 @@ def _legend(shown: set[int], style: Style) -> Legend:
     return legend + ([('unpainted: not labelled', None)] if IGNORED in shown else [])
 
 
-def _draw_strip(panels: Sequence[Panel | None], box: int, width: int) -> Array:
-    """Panels side by side with their captions beneath, as a strip (h, width, 3)."""
-    height = max(
-        panel.image.shape[0] + CAPTION * len(panel.caption) for panel in panels if panel
-    )
-    page = Page(width, height + LINE)
-    for index, panel in enumerate(panels):
-        if panel is None:
-            continue
-        left, y = MARGIN + index * (box + GAP), panel.image.shape[0] + LINE // 2
-        page.paste(panel.image, left, 0)
-        page.texts += [replace(label, x=left + label.x) for label in panel.labels]
-        for line, color in panel.caption:
-            page.texts.append(Text(left, y, shorten(line, box, 12), 12, color))
-            y += CAPTION
-    return page.render()
-
-
 # --------------------------------------------------------------------- classifiers
 
 
 def _draw_grid(rows: Sequence[SheetRow], classes: Sequence[str], title: str) -> Array:
-    tiles = [_draw_tile(row, classes) for row in rows]
-    verdicts = [_is_right(row.sample) for row in rows]
+    tiles, verdicts = zip(*(_draw_tile(row, classes) for row in rows), strict=True)
     across = min(len(tiles), TILES_ACROSS)
-    width = 2 * MARGIN + across * (TILE + GAP) - GAP
-    count = f'{verdicts.count(True)} of these {len(rows)} answers are right'
-    legend: Legend = [] if None in verdicts else [(count, None)]
-    strips = [_draw_heading(title, legend, width)]
+    page = Page(2 * MARGIN + across * (TILE + GAP) - GAP)
+    count = f'{verdicts.count(True)} of these {len(rows)} predictions are right'
+    _add_heading(page, title, [] if None in verdicts else [(count, None)])
     for start in range(0, len(tiles), across):
-        strips.append(_draw_strip(tiles[start : start + across], TILE, width))
-    return np.vstack(strips)
+        _add_row(page, tiles[start : start + across], TILE)
+    return page.render()
 
 
-def _draw_tile(row: SheetRow, classes: Sequence[str]) -> Panel:
-    """A picture with its answer beneath, green if right, else red with the truth."""
-    truth, answer = (_names(row.sample, side, classes) for side in ('gt', 'pred'))
-    score = _score(row.sample)
-    panel = Panel(fit(row.image, TILE))
-    if _is_right(row.sample) is None:
-        panel.caption = [(answer + score or truth, INK)]
-    elif _is_right(row.sample):
-        panel.caption = [(f'✓ {answer}{score}', RIGHT)]
-    else:
-        panel.caption = [(f'✗ {answer}{score}', WRONG), (f'is: {truth}', GREY)]
-    return panel
+def _draw_tile(row: SheetRow, classes: Sequence[str]) -> tuple[Panel, bool | None]:
+    """A picture with its prediction: green if right, red with the truth if wrong.
 
-
-def _labels(sample: BaseDataElement, side: str) -> list[int]:
-    """The class labels of one side, none where it is absent."""
-    key = f'{side}_label'
-    return to_array(sample.get(key)).tolist() if key in sample else []
-
-
-def _names(sample: BaseDataElement, side: str, classes: Sequence[str]) -> str:
-    labels = _labels(sample, side)
-    check_labels(np.array(labels, int), classes)
+    Also whether it is right, or None where one of them is not known.
+    """
+    image, sample = fit(row.image, TILE), row.sample
+    truth, predicted = (
+        to_array(sample.get(key)).tolist() if key in sample else []
+        for key in ('gt_label', 'pred_label')
+    )
+    check_labels(np.array(truth + predicted, int), classes)
     # ImageNet's names are lists of synonyms: the first will do.
-    return ', '.join(classes[label].split(',')[0] for label in labels)
-
-
-def _score(sample: BaseDataElement) -> str:
-    """The score of a single answer, none of several."""
-    answer = _labels(sample, 'pred')
-    if 'pred_score' not in sample or len(answer) != 1:
-        return ''
-    return f' {to_array(sample.pred_score)[answer[0]]:.2f}'
-
-
-def _is_right(sample: BaseDataElement) -> bool | None:
-    """Whether the answer is the truth; None where one of them is not known."""
-    truth, answer = _labels(sample, 'gt'), _labels(sample, 'pred')
-    return set(truth) == set(answer) if truth and answer else None
+    true_names, names = (
+        ', '.join(classes[label].split(',')[0] for label in labels)
+        for labels in (truth, predicted)
+    )
+    if 'pred_score' in sample and len(predicted) == 1:
+        names += f' {to_array(sample.pred_score)[predicted[0]]:.2f}'
+    if not truth or not predicted:
+        return Panel(image, [(names or true_names, INK)]), None
+    if set(truth) == set(predicted):
+        return Panel(image, [(f'✓ {names}', RIGHT)]), True
+    return Panel(image, [(f'✗ {names}', WRONG), (f'is: {true_names}', GREY)]), False

@@ -16,7 +16,41 @@ def test_shapes_and_attention(tokens, heads):
     total = attention.sum((-2, -1))
     # A single token keeps a share for itself, several look at the map alone.
     assert (total < 1).all() if tokens == 1 else torch.allclose(total, torch.ones(()))
-    assert torch.equal(pool(x)[0], pooled)
+
+
+@pytest.mark.parametrize(('tokens', 'heads'), [(1, 1), (3, 2)])
+def test_the_fused_attention_equals_the_one_that_is_returned(tokens, heads):
+    pool = AttentionPooling(16, tokens, heads, layer_scale_init_value=1.0)
+    for parameter in pool.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    results = []
+    for return_attention in (False, True):
+        x = torch.rand(2, 16, 4, 7, generator=torch.manual_seed(0), requires_grad=True)
+        output = pool(x, return_attention)
+        pooled = output[0][0] if return_attention else output[0]
+        pool.zero_grad()
+        pooled.sin().sum().backward()
+        results.append([pooled, x.grad, *(p.grad for p in pool.parameters())])
+    for fused, explicit in zip(*results, strict=True):
+        torch.testing.assert_close(fused, explicit, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize('return_attention', [False, True])
+def test_works_without_values_in_mixed_precision_and_exported(return_attention):
+    x = torch.rand(2, 16, 4, 7)
+    pool = AttentionPooling(16, num_heads=2).eval()
+    meta = AttentionPooling(16, num_heads=2).to('meta')
+    exported = torch.export.export(pool, (x, return_attention)).module()
+
+    def pooled(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        output = model(x, return_attention)
+        return output[0][0] if return_attention else output[0]
+
+    assert pooled(meta, x.to('meta')).shape == (2, 16)
+    torch.testing.assert_close(pooled(exported, x), pooled(pool, x))
+    with torch.autocast('cpu', torch.bfloat16):
+        half = pooled(pool, x)
+    torch.testing.assert_close(half, pooled(pool, x), atol=0.05, rtol=0)
 
 
 def test_attention_follows_the_map():

@@ -2,8 +2,12 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
+from mmengine.registry import DefaultScope
 
 from mmpatchconvnet import DeconvPyramid, PatchConvNet, ResizePyramid, SimplePyramid
+from mmpatchconvnet.models.layers import LayerNorm2d
 
 PYRAMIDS = [DeconvPyramid, SimplePyramid, ResizePyramid]
 STEM = dict(stem_channels=(4, 8))
@@ -47,7 +51,7 @@ def test_every_parameter_gets_a_gradient(pyramid, stem):
 
 @pytest.mark.parametrize('pyramid', PYRAMIDS)
 def test_stem_maps_change_their_own_level_only(pyramid):
-    neck = pyramid(16, **STEM).eval()
+    neck = pyramid(16, **STEM, norm_cfg=dict(type='BN')).eval()
     fine, finer = torch.rand(2, 4, 20, 12), torch.rand(2, 8, 10, 6)
     inputs = taps()
     before = neck([fine, finer, *inputs])
@@ -90,6 +94,34 @@ def test_out_channels(pyramid):
         taps()
     )
     assert [x.shape[1] for x in levels] == [24] * 4
+
+
+@pytest.mark.parametrize('scope', ['mmengine', 'mmdet', 'mmseg', 'mmpretrain'])
+def test_layer_norm_is_built_by_its_name_in_every_host(scope):
+    cfg = dict(type='mmpatchconvnet.LayerNorm2d', eps=1e-3)
+    with DefaultScope.overwrite_default_scope(scope):
+        name, norm = build_norm_layer(cfg, 16, postfix=1)
+    assert (name, type(norm), norm.eps) == ('ln1', LayerNorm2d, 1e-3)
+    x = torch.rand(2, 16, 3, 5)
+    exact = F.layer_norm(x.permute(0, 2, 3, 1), (16,), eps=1e-3).permute(0, 3, 1, 2)
+    torch.testing.assert_close(norm(x), exact)
+
+
+@pytest.mark.parametrize(
+    ('pyramid', 'norm'),
+    [
+        (DeconvPyramid, torch.nn.BatchNorm2d),
+        (SimplePyramid, LayerNorm2d),
+        (ResizePyramid, torch.nn.BatchNorm2d),
+    ],
+)
+def test_norms_are_those_of_the_recipe_unless_given(pyramid, norm):
+    def norms(**settings) -> set[type]:
+        modules = pyramid(16, **STEM, **settings).modules()
+        return {type(m) for m in modules if 'Norm' in type(m).__name__}
+
+    assert norms() == {norm}
+    assert norms(norm_cfg=dict(type='GN', num_groups=4)) == {torch.nn.GroupNorm}
 
 
 def test_simple_pyramid_uses_the_last_tap_alone():

@@ -14,7 +14,7 @@ SIZE = sheets.PANEL  # pictures of this size are drawn pixel by pixel
 GREY = (200, 200, 200)
 PALETTE = ((255, 0, 0), (0, 0, 255))
 # What `PALETTE` half transparent over `GREY` looks like.
-RED, BLUE = (225, 110, 110), (110, 110, 225)
+RED, BLUE = (227, 100, 100), (100, 100, 227)
 
 
 def grey_picture(height: int = SIZE, width: int = SIZE) -> np.ndarray:
@@ -100,6 +100,22 @@ def test_boxes_are_drawn_where_there_are_no_masks():
     assert pixel(sheet, 1, 200, 150) == GREY
 
 
+def test_overlapping_objects_keep_their_colours_the_smaller_on_top():
+    sample = BaseDataElement()
+    masks = torch.stack([square(120, 120, side=60), square(20, 20, side=300)])
+    sample.gt_instances = instances([0, 1], masks)
+    sheet = draw_sheet([SheetRow(grey_picture(), sample)], ['a', 'b'], PALETTE)
+    assert pixel(sheet, 1, 130, 130) == RED and pixel(sheet, 1, 40, 40) == BLUE
+
+
+def test_a_box_with_swapped_corners_is_drawn():
+    sample = BaseDataElement()
+    corners = torch.tensor([[250.0, 100.0, 50.0, 300.0]])
+    sample.gt_instances = InstanceData(labels=torch.tensor([1]), bboxes=corners)
+    sheet = draw_sheet([SheetRow(grey_picture(), sample)], ['a', 'b'], PALETTE)
+    assert pixel(sheet, 1, 200, 50) == pixel(sheet, 1, 200, 250) == PALETTE[1]
+
+
 def test_names_of_neighbours_do_not_cover_each_other():
     tags = [Text(x, 50, 'ball 0.99', size=10) for x in (10, 40, 50, 300)]
     first, second, third, far = panels.apart(tags)
@@ -182,7 +198,7 @@ def test_dark_pictures_are_brightened():
     assert (column == 220).sum() >= 90 and (column == 55).sum() >= 290
 
 
-def answer(truth: int, label: int, score: float = 0.9) -> SheetRow:
+def prediction(truth: int, label: int, score: float = 0.9) -> SheetRow:
     sample = BaseDataElement()
     sample.gt_label, sample.pred_label = torch.tensor([truth]), torch.tensor([label])
     sample.pred_score = torch.full((3,), (1 - score) / 2)
@@ -190,17 +206,17 @@ def answer(truth: int, label: int, score: float = 0.9) -> SheetRow:
     return SheetRow(grey_picture(50, 50), sample)
 
 
-def test_answers_are_marked_right_or_wrong():
+def test_predictions_are_marked_right_or_wrong():
     classes = ['cat, house cat', 'dog', 'cow']
-    right = draw_sheet([answer(1, 1)], classes)
-    wrong = draw_sheet([answer(1, 2)], classes)
+    right = draw_sheet([prediction(1, 1)], classes)
+    wrong = draw_sheet([prediction(1, 2)], classes)
     assert has_color(right, sheets.RIGHT) and not has_color(right, sheets.WRONG)
     assert has_color(wrong, sheets.WRONG) and not has_color(wrong, sheets.RIGHT)
 
 
-def test_answers_are_laid_out_as_a_grid():
+def test_predictions_are_laid_out_as_a_grid():
     row, full, two = (
-        draw_sheet([answer(0, 0)] * count, ['a', 'b', 'c']) for count in (1, 6, 7)
+        draw_sheet([prediction(0, 0)] * count, ['a', 'b', 'c']) for count in (1, 6, 7)
     )
     assert full.shape[1] == two.shape[1] == row.shape[1] + 5 * (sheets.TILE + 12)
     assert full.shape[0] == row.shape[0] < two.shape[0]
@@ -208,15 +224,15 @@ def test_answers_are_laid_out_as_a_grid():
     assert round(tiles) == 7
 
 
-def test_answers_without_truth_are_neither_right_nor_wrong():
-    row = answer(0, 1)
+def test_predictions_without_truth_are_neither_right_nor_wrong():
+    row = prediction(0, 1)
     del row.sample.gt_label
     sheet = draw_sheet([row], ['a', 'b', 'c'])
     assert not has_color(sheet, sheets.RIGHT) and not has_color(sheet, sheets.WRONG)
 
 
 @pytest.mark.parametrize(
-    'sample', [label_maps(np.full((8, 8), 2, np.uint8)), answer(0, 2).sample]
+    'sample', [label_maps(np.full((8, 8), 2, np.uint8)), prediction(0, 2).sample]
 )
 def test_a_class_without_a_name_is_refused(sample):
     with pytest.raises(ValueError, match='class 2, but 2 classes are named'):

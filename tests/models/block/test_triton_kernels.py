@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 pytest.importorskip('triton', reason='no triton, which comes with PyTorch for CUDA')
 
 from mmpatchconvnet.models.block.triton import gated_linear, gelu_depthwise
-from mmpatchconvnet.models.block.triton.tiles import read_tiles
+from mmpatchconvnet.models.block.triton.tuning import launch
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 # What rounding the result alone costs, with room for the sums.
@@ -26,7 +26,7 @@ on_random_maps = settings(max_examples=12, deadline=None)
 
 
 class Random:
-    """Inputs of a kernel and, as float64 that asks for gradients, of its reference."""
+    """Inputs of a kernel and, as float64 with gradients, of its reference."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
@@ -108,54 +108,49 @@ def test_backward_passes_of_the_gate(shape, dtype):
     assert_close(grad_y, inputs.exact[1].grad, dtype)
 
 
-def test_every_gpu_has_tiles_for_known_kernels_only():
-    tiles = read_tiles()
-    for chosen in tiles.values():
-        for kernel, sizes in chosen.items():
-            assert sizes.keys() >= tiles['default'][kernel].keys()
+def test_maps_of_nearly_the_same_size_are_tuned_once():
+    sizes = []
+    kernel = {None: lambda x, size: sizes.append(size)}
+    for height, width in ((16, 16), (20, 24), (32, 32)):
+        launch(kernel, None, torch.empty(1, height, width, 4))
+    assert sizes[0] == sizes[1] < sizes[2]
 
 
 COMPILE = """
-import torch, triton
+import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from mmpatchconvnet.models.block.triton import gated_linear, gelu_depthwise
-from mmpatchconvnet.models.block.triton.tiles import read_tiles
 
-kernels = [
-    (gelu_depthwise.forward_kernel, 'depthwise'),
-    (gelu_depthwise.backward_kernel, 'depthwise_backward'),
-    (gated_linear.forward_kernel, 'gated_linear'),
-    (gated_linear.gate_kernel, 'gate'),
-    (gated_linear.gelu_kernel, 'gate'),
-]
-def compile(kernel, tiles, dtype):
-    sizes = {**tiles, 'PRECISION': 'ieee'}
+def compile(kernel, config, dtype):
+    sizes = {**gelu_depthwise.STRIP, **config.kwargs}
+    sizes.update(BLOCK_P=gated_linear.BLOCK_P, PRECISION='ieee')
     types, constants, aligned = {}, {}, {}
     for i, argument in enumerate(kernel.arg_names):
         if argument.isupper():
             types[argument], constants[(i,)] = 'constexpr', sizes[argument]
-        elif argument in ('rows', 'pixels', 'channels', 'height', 'width'):
+        elif argument in ('rows', 'pixels', 'channels', 'height', 'width', 'size'):
             types[argument] = 'i32'
         else:
             is_sum = argument in ('sums', 'parts')
             types[argument] = '*fp32' if is_sum else f'*{dtype}'
             aligned[(i,)] = [['tt.divisibility', 16]]
-    options = {k: v for k, v in tiles.items() if k.startswith('num_')}
     compiled = triton.compile(
-        ASTSource(kernel, types, constants, aligned),
+        ASTSource(kernel.fn, types, constants, aligned),
         target=GPUTarget('cuda', 90, 32),
-        options=options,
+        options=dict(num_warps=config.num_warps, num_stages=config.num_stages),
     )
-    assert compiled.metadata.shared <= 232448, (kernel.__name__, dtype, tiles)
-    print(kernel.__name__, dtype)
+    assert compiled.metadata.shared <= 232448, (kernel.base_fn, dtype, str(config))
 
 
-for place, tiles in read_tiles().items():
-    for kernel, name in kernels:
-        for dtype in ('fp32', 'fp16', 'bf16'):
-            if name in tiles and (place == 'default' or f'{dtype[-2:]} bit' in place):
-                compile(kernel, tiles[name], dtype)
+for module in (gelu_depthwise, gated_linear):
+    for name, kernel in vars(module).items():
+        if name.endswith('_kernel'):
+            for config in kernel.configs:
+                compile(kernel, config, 'fp32')  # what takes most memory
+            for dtype in ('fp16', 'bf16'):
+                compile(kernel, kernel.configs[0], dtype)
+            print(f'{module.__name__}.{name}', len(kernel.configs))
 """
 
 
@@ -165,4 +160,5 @@ def test_kernels_compile_for_a_gpu_that_is_not_there():
     command = [sys.executable, '-c', COMPILE]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len(done.stdout.splitlines()) >= 5 * 3  # all with the default tiles
+    tuned = dict(line.split() for line in done.stdout.splitlines())
+    assert len(tuned) == 5 and all(int(number) > 1 for number in tuned.values())

@@ -1,9 +1,8 @@
 """Triton kernels for the parts of a block that nothing else fuses.
 
 `gelu_depthwise.py` is everything between the two products of a block, `gated_linear.py`
-the last product with what stands before and behind it. Their tiles are in `tiles.json`;
-`tools/tune_kernels.py` finds those of another GPU. Triton comes with PyTorch for CUDA;
-nothing here is imported without it.
+the last product with what stands before and behind it; `tuning.py` chooses the sizes of
+their blocks. Triton comes with PyTorch for CUDA; nothing here is imported without it.
 """
 
 import os
@@ -21,8 +20,12 @@ def can_run(x: Tensor) -> bool:
 
     The interpreter, for tests, is chosen by `TRITON_INTERPRET=1` before the first use.
     """
-    interpreted = x.device.type == 'cpu' and os.environ.get('TRITON_INTERPRET') == '1'
-    return (x.is_cuda or interpreted) and x.dtype in DTYPES and HAS_TRITON
+    has_device = x.is_cuda or (x.device.type == 'cpu' and is_interpreted())
+    return has_device and x.dtype in DTYPES and HAS_TRITON
+
+
+def is_interpreted() -> bool:
+    return os.environ.get('TRITON_INTERPRET') == '1'
 
 
 def tf32_is_allowed() -> bool:

@@ -2,8 +2,10 @@
 
 Forward is a matrix product that makes its own input while reading it and adds to the
 residual while writing. Backward leaves the products to the library; what stands around
-them takes two keep_mask, as the gate's gradient is a sum over the whole map.
+them takes two passes, as the gate's gradient is a sum over the whole map.
 """
+
+from functools import partial
 
 import torch
 import triton
@@ -12,7 +14,24 @@ from torch import Tensor
 
 from mmpatchconvnet.models.block.triton import tf32_is_allowed
 from mmpatchconvnet.models.block.triton.activation import gelu, gelu_slope
-from mmpatchconvnet.models.block.triton.tiles import launch, tiles_of
+from mmpatchconvnet.models.block.triton.tuning import autotune, launch
+
+PRODUCT_CONFIGS = [
+    triton.Config(dict(BLOCK_M=m, BLOCK_N=n, BLOCK_K=k), num_warps, num_stages)
+    for m, n, k, num_warps, num_stages in (
+        (64, 128, 32, 4, 3),
+        (64, 64, 64, 4, 3),
+        (128, 128, 32, 4, 4),
+        (128, 128, 64, 8, 3),
+        (128, 256, 32, 8, 3),
+    )
+]
+# The pixels of a program are not tuned: they give the number of partial sums.
+BLOCK_P = 32
+CONFIGS = [
+    triton.Config(dict(BLOCK_C=block_c), num_warps=num_warps)
+    for block_c, num_warps in ((64, 4), (64, 2), (128, 4), (128, 8))
+]
 
 
 def gated_residual(
@@ -37,13 +56,14 @@ def gated_residual(
         Map (B, H, W, C) in the dtype to which x and scale are promoted.
     """
     batch, height, width, channels = y.shape
-    tiles = tiles_of('gated_linear', y)
     dtype = x.dtype if scale is None else torch.promote_types(x.dtype, scale.dtype)
     out = torch.empty_like(x, dtype=dtype)
     rows = batch * height * width
-    grid = (
-        triton.cdiv(rows, tiles['BLOCK_M']) * triton.cdiv(channels, tiles['BLOCK_N']),
-    )
+
+    def grid(sizes: dict[str, int]) -> tuple[int]:
+        blocks = triton.cdiv(channels, sizes['BLOCK_N'])
+        return (triton.cdiv(rows, sizes['BLOCK_M']) * blocks,)
+
     if not y.is_cuda and y.dtype == torch.bfloat16:
         weight = weight.float()  # Triton's interpreter multiplies no bfloat16
     launch(
@@ -52,7 +72,6 @@ def gated_residual(
         *(x, y, gate, weight.contiguous(), bias, scale, out),
         *(rows, height * width, channels),
         PRECISION='tf32' if tf32_is_allowed() else 'ieee',
-        **tiles,
     )
     return out
 
@@ -69,16 +88,15 @@ def gate_backward(grad: Tensor, y: Tensor, gate: Tensor) -> tuple[Tensor, Tensor
         gate * gelu(y) (B, H, W, C) and, in float32, the gate's gradient (B, C).
     """
     batch, height, width, channels = y.shape
-    tiles = tiles_of('gate', y)
-    grid = pixel_grid(y, tiles)
     gated = torch.empty_like(y)
-    sums = y.new_empty(batch, grid[0], channels, dtype=torch.float32)
+    blocks = triton.cdiv(height * width, BLOCK_P)
+    sums = y.new_empty(batch, blocks, channels, dtype=torch.float32)
     launch(
         gate_kernel,
-        grid,
+        partial(pixel_grid, y),
         *(grad, y, gate, gated, sums),
         *(height * width, channels),
-        **tiles,
+        BLOCK_P=BLOCK_P,
     )
     return gated, sums.sum(1)
 
@@ -93,27 +111,28 @@ def gelu_backward(grad: Tensor, y: Tensor, gate: Tensor, grad_mean: Tensor) -> T
         grad_mean: What each pixel of gelu(y) gets from the gate's side, (B, C).
     """
     _, height, width, channels = y.shape
-    tiles = tiles_of('gate', y)
     grad_y = torch.empty_like(y)
     launch(
         gelu_kernel,
-        pixel_grid(y, tiles),
+        partial(pixel_grid, y),
         *(grad, y, gate, grad_mean, grad_y),
         *(height * width, channels),
-        **tiles,
+        BLOCK_P=BLOCK_P,
     )
     return grad_y
 
 
-def pixel_grid(y: Tensor, tiles: dict[str, int]) -> tuple[int, int, int]:
+def pixel_grid(y: Tensor, sizes: dict[str, int]) -> tuple[int, int, int]:
+    """Programs for pixels, channels and pictures."""
     batch, height, width, channels = y.shape
-    pixels = triton.cdiv(height * width, tiles['BLOCK_P'])
-    return pixels, triton.cdiv(channels, tiles['BLOCK_C']), batch
+    pixels = triton.cdiv(height * width, BLOCK_P)
+    return pixels, triton.cdiv(channels, sizes['BLOCK_C']), batch
 
 
-@triton.jit
+@autotune(*PRODUCT_CONFIGS)
+@triton.jit(do_not_specialize=['size'])
 def forward_kernel(
-    x, y, gate, weight, bias, scale, out, rows, pixels, channels,
+    x, y, gate, weight, bias, scale, out, rows, pixels, channels, size,
     PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
@@ -144,9 +163,10 @@ def forward_kernel(
     tl.store(out + line + n[None, :], total.to(out.dtype.element_ty), inside)
 
 
-@triton.jit
+@autotune(*CONFIGS)
+@triton.jit(do_not_specialize=['size'])
 def gate_kernel(
-    grad, y, gate, gated, sums, pixels, channels,
+    grad, y, gate, gated, sums, pixels, channels, size,
     BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     pixel = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
@@ -164,9 +184,10 @@ def gate_kernel(
     tl.store(sums + line * channels + channel, tl.sum(active * g, 0), exists)
 
 
-@triton.jit
+@autotune(*CONFIGS)
+@triton.jit(do_not_specialize=['size'])
 def gelu_kernel(
-    grad, y, gate, grad_mean, grad_y, pixels, channels,
+    grad, y, gate, grad_mean, grad_y, pixels, channels, size,
     BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     pixel = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)

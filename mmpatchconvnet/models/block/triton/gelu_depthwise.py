@@ -1,10 +1,12 @@
 """GELU, depthwise 3x3 convolution, GELU and mean over the map, in one pass.
 
 A program walks down a strip of the map: it reads each row once, and adds it to the
-three rows of the answer that see it. The last GELU is not written, only its sum over
-the strip, which squeeze-and-excite asks for; whoever reads the answer takes the GELU
+three rows of the result that see it. The last GELU is not written, only its sum over
+the strip, which squeeze-and-excite needs; whoever reads the result computes the GELU
 again, which costs less than a map.
 """
+
+from functools import partial
 
 import torch
 import triton
@@ -12,11 +14,18 @@ import triton.language as tl
 from torch import Tensor
 
 from mmpatchconvnet.models.block.triton.activation import gelu, gelu_slope
-from mmpatchconvnet.models.block.triton.tiles import launch, tiles_of
+from mmpatchconvnet.models.block.triton.tuning import autotune, launch
+
+# Strips are not tuned: their number is that of the partial sums.
+STRIP = dict(ROWS=8, BLOCK_W=8)
+CONFIGS = [
+    triton.Config(dict(BLOCK_C=block_c), num_warps=num_warps)
+    for block_c, num_warps in ((64, 4), (32, 2), (64, 2), (128, 4), (128, 8))
+]
 
 
 def gelu_depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Depthwise convolution of the GELU of a map, and the mean of the answer's GELU.
+    """Depthwise convolution of the GELU of a map, and the mean of the result's GELU.
 
     Args:
         x: Contiguous map (B, H, W, C) in float32, float16 or bfloat16, any H and W.
@@ -27,22 +36,14 @@ def gelu_depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Ten
         The map y (B, H, W, C), and the mean over H and W of gelu(y) as float32 (B, C).
     """
     batch, height, width, channels = x.shape
-    tiles = tiles_of('depthwise', x)
-    grid = grid_of(x, tiles)
     y = torch.empty_like(x)
-    sums = x.new_empty(batch, grid[0], channels, dtype=torch.float32)
+    sums = x.new_empty(batch, strips_of(x), channels, dtype=torch.float32)
     launch(
         forward_kernel,
-        grid,
-        x,
-        weight.contiguous(),
-        bias,
-        y,
-        sums,
-        height,
-        width,
-        channels,
-        **tiles,
+        partial(grid_of, x),
+        *(x, weight.contiguous(), bias, y, sums),
+        *(height, width, channels),
+        **STRIP,
     )
     return y, sums.sum(1) / (height * width)
 
@@ -52,31 +53,34 @@ def gelu_depthwise_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, weight and bias from that of y, both maps (B, H, W, C)."""
     batch, height, width, channels = x.shape
-    tiles = tiles_of('depthwise_backward', x)
-    grid = grid_of(x, tiles)
     grad_x = torch.empty_like(x)
-    parts = x.new_empty(batch, grid[0], 10, channels, dtype=torch.float32)
+    parts = x.new_empty(batch, strips_of(x), 10, channels, dtype=torch.float32)
     launch(
         backward_kernel,
-        grid,
+        partial(grid_of, x),
         *(grad.contiguous(), x, weight.contiguous(), grad_x, parts),
         *(height, width, channels),
-        **tiles,
+        **STRIP,
     )
     *of_weight, of_bias = parts.sum((0, 1))
     return grad_x, torch.stack(of_weight, 1).to(weight.dtype), of_bias.to(weight.dtype)
 
 
-def grid_of(x: Tensor, tiles: dict[str, int]) -> tuple[int, int, int]:
-    """Strips of rows and columns, of channels, and pictures."""
-    batch, height, width, channels = x.shape
-    strips = triton.cdiv(height, tiles['ROWS']) * triton.cdiv(width, tiles['BLOCK_W'])
-    return strips, triton.cdiv(channels, tiles['BLOCK_C']), batch
+def strips_of(x: Tensor) -> int:
+    """Strips of a map (B, H, W, C), down and across."""
+    _, height, width, _ = x.shape
+    return triton.cdiv(height, STRIP['ROWS']) * triton.cdiv(width, STRIP['BLOCK_W'])
 
 
-@triton.jit
+def grid_of(x: Tensor, sizes: dict[str, int]) -> tuple[int, int, int]:
+    """Programs for strips, channels and pictures."""
+    return strips_of(x), triton.cdiv(x.shape[-1], sizes['BLOCK_C']), len(x)
+
+
+@autotune(*CONFIGS)
+@triton.jit(do_not_specialize=['size'])
 def forward_kernel(
-    x, weight, bias, y, sums, height, width, channels,
+    x, weight, bias, y, sums, height, width, channels, size,
     ROWS: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     strips_across = tl.cdiv(width, BLOCK_W)
@@ -123,9 +127,10 @@ def forward_kernel(
     tl.store(sums + line * channels + channel, total, exists)
 
 
-@triton.jit
+@autotune(*CONFIGS)
+@triton.jit(do_not_specialize=['size'])
 def backward_kernel(
-    grad, x, weight, grad_x, parts, height, width, channels,
+    grad, x, weight, grad_x, parts, height, width, channels, size,
     ROWS: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     strips_across = tl.cdiv(width, BLOCK_W)
