@@ -5,14 +5,13 @@
 
 _base_ = 'mmdet::_base_/datasets/coco_instance.py'
 
+from mmpatchconvnet.engine.config_edits import replace
+
 data_root = 'data/coco_small/'
-crop_size = (224, 224)
-_base_.train_dataloader.dataset.pipeline[2] = dict(
-    type='RandomCrop', crop_size=crop_size
-)
-for loader in (_base_.val_dataloader, _base_.test_dataloader):
-    loader.dataset.pipeline[1] = dict(type='Resize', scale_factor=1.0)
-del loader  # or it would become a setting
+train_pipeline = _base_.train_pipeline
+replace(train_pipeline, 'Resize', dict(type='RandomCrop', crop_size=(224, 224)))
+test_pipeline = _base_.test_pipeline
+replace(test_pipeline, 'Resize', dict(type='Resize', scale_factor=1.0))
 
 train_dataloader = dict(
     batch_size=4,
@@ -23,6 +22,7 @@ train_dataloader = dict(
         ann_file='annotations/instances_train.json',
         data_prefix=dict(img='images/train/'),
         filter_cfg=dict(min_size=1),
+        pipeline=train_pipeline,
     ),
 )
 val_dataloader = dict(
@@ -30,6 +30,7 @@ val_dataloader = dict(
         data_root=data_root,
         ann_file='annotations/instances_val.json',
         data_prefix=dict(img='images/val/'),
+        pipeline=test_pipeline,
     )
 )
 test_dataloader = val_dataloader

@@ -2,4 +2,6 @@
 
 _base_ = '../demo/mask-rcnn_patchconvnet-tiny_nuclei.py'
 
-_base_.model.neck[0].type = 'mmpatchconvnet.SimplePyramid'
+from mmpatchconvnet.engine.config_edits import of_type
+
+of_type(_base_.model.neck, 'DeconvPyramid').type = 'mmpatchconvnet.SimplePyramid'
