@@ -2,7 +2,8 @@
 
 For evaluation; how it was trained is published in part only.
 
-    python tools/test.py configs/patchconvnet/patchconvnet-b120_in21k-pre_3rdparty_in1k-384px.py \
+    python tools/test.py \
+        configs/patchconvnet/patchconvnet-b120_in21k-pre_3rdparty_in1k-384px.py \
         deit://b120_384_21k
 """
 

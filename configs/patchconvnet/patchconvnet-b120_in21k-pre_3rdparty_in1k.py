@@ -2,7 +2,8 @@
 
 For evaluation; how it was trained is published in part only.
 
-    python tools/test.py configs/patchconvnet/patchconvnet-b120_in21k-pre_3rdparty_in1k.py \
+    python tools/test.py \
+        configs/patchconvnet/patchconvnet-b120_in21k-pre_3rdparty_in1k.py \
         deit://b120_224_21k
 """
 

@@ -2,7 +2,8 @@
 
 For evaluation; how it was trained is published in part only.
 
-    python tools/test.py configs/patchconvnet/patchconvnet-s120_3rdparty_in1k.py \
+    python tools/test.py \
+        configs/patchconvnet/patchconvnet-s120_3rdparty_in1k.py \
         deit://s120_224_1k
 """
 

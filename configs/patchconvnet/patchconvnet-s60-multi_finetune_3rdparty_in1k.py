@@ -2,7 +2,8 @@
 
 For evaluation; how it was trained is published in part only.
 
-    python tools/test.py configs/patchconvnet/patchconvnet-s60-multi_finetune_3rdparty_in1k.py \
+    python tools/test.py \
+        configs/patchconvnet/patchconvnet-s60-multi_finetune_3rdparty_in1k.py \
         deit://s60_multi_finetune_1k
 """
 

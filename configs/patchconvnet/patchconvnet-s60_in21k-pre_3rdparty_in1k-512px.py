@@ -2,7 +2,8 @@
 
 For evaluation; how it was trained is published in part only.
 
-    python tools/test.py configs/patchconvnet/patchconvnet-s60_in21k-pre_3rdparty_in1k-512px.py \
+    python tools/test.py \
+        configs/patchconvnet/patchconvnet-s60_in21k-pre_3rdparty_in1k-512px.py \
         deit://s60_512_21k
 """
 
