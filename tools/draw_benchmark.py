@@ -7,7 +7,7 @@ python tools/draw_benchmark.py resolution rows.csv b.png --where pass=training
 import argparse
 from pathlib import Path
 
-from mmpatchconvnet.experiments.benchmark.subjects import PUBLISHED
+from mmpatchconvnet.experiments.benchmark.subjects import published_accuracy
 from mmpatchconvnet.experiments.rows import read_rows, select
 from mmpatchconvnet.visualization.tradeoffs import plot_accuracy, plot_resolution
 
@@ -31,7 +31,7 @@ def main() -> None:
         if args.models:
             rows = [r for m in args.models for r in select(rows, [f'model={m}'])]
         if args.kind == 'accuracy':
-            plot_accuracy(rows, PUBLISHED, args.picture)
+            plot_accuracy(rows, published_accuracy(), args.picture)
         else:
             plot_resolution(rows, args.picture)
     except ValueError as error:

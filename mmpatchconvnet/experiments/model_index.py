@@ -6,6 +6,7 @@ the table of the folder's `README.md` is drawn from it.
 """
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,28 @@ def fill_metafile(metafile: dict, root: Path) -> dict:
         metadata['Parameters'], metadata['FLOPs'] = counted[key]
         models.append(dict(model, Metadata=metadata))
     return dict(metafile, Models=models)
+
+
+def published_score(config: str, metric: str) -> float:
+    """What a package's metafile says that a config of its own scores.
+
+    Args:
+        config: `PACKAGE::FOLDER/NAME.py`, in a folder with a `metafile.yml`.
+        metric: As in `Metrics` there, such as `Top 1 Accuracy`.
+
+    Raises:
+        ValueError: The package is not installed, or its metafile has no such score.
+    """
+    package, name = config.split('::')
+    if (spec := find_spec(package)) is None or spec.origin is None:
+        raise ValueError(f'{config} has no published score: {package} is not installed.')
+    path = Path(spec.origin).with_name('.mim') / 'configs' / name
+    for model in yaml.safe_load(path.with_name('metafile.yml').read_text())['Models']:
+        if model.get('Config') == f'configs/{name}':
+            for result in model.get('Results') or []:
+                if metric in result['Metrics']:
+                    return result['Metrics'][metric]
+    raise ValueError(f'the metafile of {config} has no {metric}: give another config.')
 
 
 def draw_models(models: list[dict], pattern: str) -> str:

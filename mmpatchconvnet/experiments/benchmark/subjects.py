@@ -1,4 +1,4 @@
-"""The models that can be measured: those of any config, in the modes a name asks for.
+"""The models that can be measured: those of any config, in the modes a name gives.
 
 `s60+deploy+nhwc` is a config with modes behind it. Short names stand for the same
 models in three tasks.
@@ -16,6 +16,7 @@ from torch import nn
 from mmpatchconvnet.deploy import switch_to_deploy
 from mmpatchconvnet.experiments.benchmark.reference import ReferenceColumn
 from mmpatchconvnet.experiments.complexity import build_model
+from mmpatchconvnet.experiments.model_index import published_score
 from mmpatchconvnet.models import PatchConvNet
 
 CONFIGS = {
@@ -48,14 +49,10 @@ CONFIGS = {
     },
 }
 BASELINES = ('resnet50', 'swin-t', 'convnext-t')
-# Top-1 on ImageNet-1k at 224 x 224, from the metafiles of the same configs.
-PUBLISHED = {
-    's60': 82.1,
-    'b60': 83.5,
-    'resnet50': 76.55,
-    'swin-t': 81.18,
-    'convnext-t': 82.14,
-    'deit-s': 80.69,
+# Where a config has no weights of its own, the one whose metafile has their score.
+WEIGHTS = {
+    's60': 'mmpatchconvnet::patchconvnet/patchconvnet-s60_3rdparty_in1k.py',
+    'b60': 'mmpatchconvnet::patchconvnet/patchconvnet-b60_3rdparty_in1k.py',
 }
 SIZES = {'classifier': (224, 224), 'detector': (800, 1344), 'segmentor': (512, 512)}
 MODES = {
@@ -95,6 +92,14 @@ def split(spec: str, task: str, training: bool) -> tuple[Config, list[str]]:
             here, there = ('training', 'inference')[:: 1 if training else -1]
             raise ValueError(f'{spec}: {mode} is for {there}, but this is {here}.')
     return load(CONFIGS[task].get(name, name)), modes
+
+
+def published_accuracy() -> dict[str, float]:
+    """Top-1 of every classifier, on ImageNet-1k at 224 x 224, as in the metafiles."""
+    return {
+        name: published_score(WEIGHTS.get(name, config), 'Top 1 Accuracy')
+        for name, config in CONFIGS['classifier'].items()
+    }
 
 
 def load(config: str) -> Config:
