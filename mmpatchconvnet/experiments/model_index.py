@@ -38,7 +38,7 @@ def fill_metafile(metafile: dict, root: Path) -> dict:
         metadata = dict(model.get('Metadata') or {})
         size = metadata.get('Input Size', sizes[model['In Collection']])
         cfg = Config.fromfile(root / model['Config'])
-        key = f'{size} {cfg.model}'
+        key = f'{size} {what_costs(cfg.model.to_dict())}'
         if key not in counted:
             built = build_on_meta(cfg)
             macs = count_macs(built, *map(int, size.split('x')))
@@ -46,6 +46,16 @@ def fill_metafile(metafile: dict, root: Path) -> dict:
         metadata['Parameters'], metadata['FLOPs'] = counted[key]
         models.append(dict(model, Metadata=metadata))
     return dict(metafile, Models=models)
+
+
+def what_costs(settings: Any) -> Any:
+    """The settings of a model without those that neither number depends on."""
+    free = {'init_cfg', 'drop_path_rate', 'block_impl', '_scope_'}
+    if isinstance(settings, dict):
+        return {k: what_costs(v) for k, v in settings.items() if k not in free}
+    if isinstance(settings, (list, tuple)):
+        return [what_costs(value) for value in settings]
+    return settings
 
 
 def published_score(config: str, metric: str) -> float:
@@ -60,7 +70,9 @@ def published_score(config: str, metric: str) -> float:
     """
     package, name = config.split('::')
     if (spec := find_spec(package)) is None or spec.origin is None:
-        raise ValueError(f'{config} has no published score: {package} is not installed.')
+        raise ValueError(
+            f'{config} has no published score: {package} is not installed.'
+        )
     path = Path(spec.origin).with_name('.mim') / 'configs' / name
     for model in yaml.safe_load(path.with_name('metafile.yml').read_text())['Models']:
         if model.get('Config') == f'configs/{name}':

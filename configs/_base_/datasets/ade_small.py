@@ -10,12 +10,12 @@ from mmpatchconvnet.engine.config_edits import of_type, replace
 
 data_root = 'data/ade_small/'
 crop_size = (128, 128)
-train_pipeline = _base_.train_pipeline
+train_pipeline = _base_.train_dataloader.dataset.pipeline
 of_type(train_pipeline, 'RandomResize').update(scale=crop_size, ratio_range=(0.75, 1.5))
 of_type(train_pipeline, 'RandomCrop').crop_size = crop_size
 replace(train_pipeline, 'PhotoMetricDistortion')  # colours carry meaning here
-test_pipeline = _base_.test_pipeline
-replace(test_pipeline, 'Resize', dict(type='Resize', scale_factor=1.0))
+for loader in (_base_.val_dataloader, _base_.test_dataloader):
+    replace(loader.dataset.pipeline, 'Resize', dict(type='Resize', scale_factor=1.0))
 
 dataset = dict(
     type='mmseg.BaseSegDataset',
@@ -23,9 +23,7 @@ dataset = dict(
     img_suffix='.png',
     reduce_zero_label=True,
 )
-train_dataloader = dict(
-    batch_size=8, num_workers=2, dataset=dict(**dataset, pipeline=train_pipeline)
-)
-val_dataloader = dict(num_workers=2, dataset=dict(**dataset, pipeline=test_pipeline))
+train_dataloader = dict(batch_size=8, num_workers=2, dataset=dataset)
+val_dataloader = dict(num_workers=2, dataset=dataset)
 test_dataloader = val_dataloader
-del dataset  # or it would become a setting
+del dataset, loader  # or they would become settings

@@ -8,10 +8,11 @@ _base_ = 'mmdet::_base_/datasets/coco_instance.py'
 from mmpatchconvnet.engine.config_edits import replace
 
 data_root = 'data/coco_small/'
-train_pipeline = _base_.train_pipeline
-replace(train_pipeline, 'Resize', dict(type='RandomCrop', crop_size=(224, 224)))
-test_pipeline = _base_.test_pipeline
-replace(test_pipeline, 'Resize', dict(type='Resize', scale_factor=1.0))
+crop = dict(type='RandomCrop', crop_size=(224, 224))
+replace(_base_.train_dataloader.dataset.pipeline, 'Resize', crop)
+for loader in (_base_.val_dataloader, _base_.test_dataloader):
+    replace(loader.dataset.pipeline, 'Resize', dict(type='Resize', scale_factor=1.0))
+del crop, loader  # or they would become settings
 
 train_dataloader = dict(
     batch_size=4,
@@ -22,7 +23,6 @@ train_dataloader = dict(
         ann_file='annotations/instances_train.json',
         data_prefix=dict(img='images/train/'),
         filter_cfg=dict(min_size=1),
-        pipeline=train_pipeline,
     ),
 )
 val_dataloader = dict(
@@ -30,7 +30,6 @@ val_dataloader = dict(
         data_root=data_root,
         ann_file='annotations/instances_val.json',
         data_prefix=dict(img='images/val/'),
-        pipeline=test_pipeline,
     )
 )
 test_dataloader = val_dataloader
