@@ -3,6 +3,8 @@
 It leaves the log, `curves.png`, `predictions.png` and a checkpoint in the work dir.
 """
 
+_base_ = 'runtime.py'
+
 max_iters = 400
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='ValLoop')
@@ -20,14 +22,12 @@ param_scheduler = [
 ]
 
 default_hooks = dict(
+    **_base_.pop('hooks'),
+    prediction_sheet=dict(type='mmpatchconvnet.PredictionSheetHook', num_images=6),
     logger=dict(type='LoggerHook', interval=20, log_metric_by_epoch=False),
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=max_iters),
 )
-custom_hooks = [
-    dict(type='mmpatchconvnet.ProgressBarHook'),
-    dict(type='mmpatchconvnet.PredictionSheetHook', num_images=6),
-    dict(type='mmpatchconvnet.LossCurveHook'),
-]
 log_processor = dict(type='LogProcessor', window_size=20, by_epoch=False)
 env_cfg = dict(mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))
 randomness = dict(seed=0)
+del max_iters  # or it would become a setting

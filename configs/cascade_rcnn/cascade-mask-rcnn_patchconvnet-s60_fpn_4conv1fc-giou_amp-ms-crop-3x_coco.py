@@ -5,16 +5,22 @@ goes by our column's depth.
 """
 
 _base_ = [
+    '../_base_/runtime.py',
     '../_base_/columns/s60.py',
     'mmdet::convnext/cascade-mask-rcnn_convnext-t-p4-w7_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py',
 ]
 
 custom_imports = dict(imports=['mmpatchconvnet'])  # of the base: mmpretrain.models
 model = dict(
-    backbone=dict(_delete_=True, **_base_.column),
+    backbone=dict(_delete_=True, **_base_.pop('column')),
     neck=[
-        _base_.pyramid,
-        dict(type='FPN', in_channels=[_base_.width] * 4, out_channels=256, num_outs=5),
+        _base_.pop('pyramid'),
+        dict(
+            type='FPN',
+            in_channels=[_base_.pop('width')] * 4,
+            out_channels=256,
+            num_outs=5,
+        ),
     ],
 )
 optim_wrapper = dict(
@@ -28,3 +34,4 @@ optim_wrapper = dict(
         flat_decay_mult=0.0,
     ),
 )
+default_hooks = _base_.pop('hooks')

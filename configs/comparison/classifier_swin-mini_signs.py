@@ -10,7 +10,7 @@ model = dict(
         _delete_=True,
         type='SwinTransformer',
         arch=dict(embed_dims=48, depths=[2, 2, 4, 2], num_heads=[2, 4, 8, 16]),
-        img_size=_base_.size,
+        img_size=96,
         pad_small_map=True,  # the last map has 3 cells a side, a window 7
         drop_path_rate=0.0,
     ),

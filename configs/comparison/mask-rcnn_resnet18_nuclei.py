@@ -8,8 +8,8 @@ model = dict(
         _delete_=True,
         type='FPN',
         in_channels=[64, 128, 256, 512],
-        out_channels=_base_.head_width,
+        out_channels=64,
         num_outs=5,
-        norm_cfg=_base_.norm_cfg,
+        norm_cfg=dict(type='GN', num_groups=8),
     ),
 )

@@ -6,19 +6,24 @@ _base_ = [
     '../_base_/datasets/scenes_classes.py',
     '../_base_/short_run.py',
 ]
+from mmpatchconvnet.engine.config_edits import of_type
+
 default_scope = 'mmpretrain'
 
 max_iters = 600
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-_base_.param_scheduler[1].end = max_iters
-default_hooks = dict(checkpoint=dict(interval=max_iters))
-_base_.custom_hooks[1].num_images = 24
+of_type(_base_.param_scheduler, 'CosineAnnealingLR').end = max_iters
+default_hooks = dict(
+    checkpoint=dict(interval=max_iters), prediction_sheet=dict(num_images=24)
+)
 
-num_classes = len(_base_.classes)
+classes = _base_.pop('classes')
+num_classes = len(classes)
 model = dict(head=dict(num_classes=num_classes))
 data_preprocessor = dict(num_classes=num_classes)
 
-metainfo = dict(classes=_base_.classes)
+metainfo = dict(classes=classes)
 train_dataloader = dict(dataset=dict(metainfo=metainfo))
 val_dataloader = dict(dataset=dict(metainfo=metainfo))
 test_dataloader = val_dataloader
+del classes, max_iters, metainfo, num_classes  # or they would become settings

@@ -12,17 +12,19 @@ _base_ = [
     '../_base_/datasets/class_folders_small.py',
     '../_base_/short_run.py',
 ]
+from mmpatchconvnet.engine.config_edits import of_type
+
 default_scope = 'mmpretrain'
 
 max_iters = 600
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-_base_.param_scheduler[1].end = max_iters
-default_hooks = dict(checkpoint=dict(interval=max_iters))
+of_type(_base_.param_scheduler, 'CosineAnnealingLR').end = max_iters
+default_hooks = dict(
+    checkpoint=dict(interval=max_iters), prediction_sheet=dict(num_images=24)
+)
 
-size = 96
-_base_.train_pipeline[1].scale = size
-_base_.test_pipeline[1].scale = size
-_base_.custom_hooks[1].num_images = 24
+of_type(_base_.train_pipeline, 'RandomResizedCrop').scale = 96
+of_type(_base_.test_pipeline, 'Resize').scale = 96
 
 metainfo = dict(classes=tuple('0123456789'))
 num_classes = len(metainfo['classes'])
@@ -31,3 +33,4 @@ data_preprocessor = dict(num_classes=num_classes)
 train_dataloader = dict(dataset=dict(metainfo=metainfo, pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(metainfo=metainfo, pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader
+del max_iters, metainfo, num_classes  # or they would become settings

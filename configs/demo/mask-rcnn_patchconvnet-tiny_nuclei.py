@@ -23,3 +23,4 @@ metainfo = dict(classes=('nucleus',))
 train_dataloader = dict(dataset=dict(metainfo=metainfo))
 val_dataloader = dict(dataset=dict(metainfo=metainfo))
 test_dataloader = val_dataloader
+del metainfo  # or it would become a setting

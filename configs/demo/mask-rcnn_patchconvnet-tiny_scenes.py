@@ -8,7 +8,8 @@ _base_ = [
 ]
 default_scope = 'mmdet'
 
-num_classes = len(_base_.classes)
+classes, palette = _base_.pop('classes'), _base_.pop('palette')
+num_classes = len(classes)
 model = dict(
     roi_head=dict(
         bbox_head=dict(num_classes=num_classes),
@@ -18,7 +19,8 @@ model = dict(
     test_cfg=dict(rcnn=dict(max_per_img=100, nms=dict(iou_threshold=0.35))),
 )
 
-metainfo = dict(classes=_base_.classes, palette=_base_.palette)
+metainfo = dict(classes=classes, palette=palette)
 train_dataloader = dict(dataset=dict(metainfo=metainfo))
 val_dataloader = dict(dataset=dict(metainfo=metainfo))
 test_dataloader = val_dataloader
+del classes, metainfo, num_classes, palette  # or they would become settings

@@ -12,16 +12,18 @@ _base_ = [
     '../_base_/datasets/label_maps_small.py',
     '../_base_/short_run.py',
 ]
+from mmpatchconvnet.engine.config_edits import of_type
+
 default_scope = 'mmseg'
 
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 max_iters = 300
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-_base_.param_scheduler[1].end = max_iters
+of_type(_base_.param_scheduler, 'CosineAnnealingLR').end = max_iters
 default_hooks = dict(checkpoint=dict(interval=max_iters))
 
 # More than half of the pixels are land: crops with less of it.
-_base_.train_pipeline[3].cat_max_ratio = 0.5
+of_type(_base_.train_pipeline, 'RandomCrop').cat_max_ratio = 0.5
 
 metainfo = dict(
     classes=('building', 'land', 'road', 'vegetation', 'water'),
@@ -44,3 +46,5 @@ model = dict(
 train_dataloader = dict(dataset=dict(metainfo=metainfo, pipeline=_base_.train_pipeline))
 val_dataloader = dict(dataset=dict(metainfo=metainfo))
 test_dataloader = val_dataloader
+# Or they would become settings.
+del cross_entropy, lovasz, max_iters, metainfo, num_classes

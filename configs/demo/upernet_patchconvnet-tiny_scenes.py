@@ -10,15 +10,16 @@ default_scope = 'mmseg'
 
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 
-num_classes = 1 + len(_base_.classes)
+classes = ('background', *_base_.pop('classes'))
+palette = [(90, 95, 105), *_base_.pop('palette')]
+num_classes = len(classes)
 model = dict(
     decode_head=dict(num_classes=num_classes),
     auxiliary_head=dict(num_classes=num_classes),
 )
 
-metainfo = dict(
-    classes=('background', *_base_.classes), palette=[(90, 95, 105), *_base_.palette]
-)
+metainfo = dict(classes=classes, palette=palette)
 train_dataloader = dict(dataset=dict(metainfo=metainfo))
 val_dataloader = dict(dataset=dict(metainfo=metainfo))
 test_dataloader = val_dataloader
+del classes, metainfo, num_classes, palette  # or they would become settings

@@ -2,14 +2,21 @@
 
 _base_ = [
     '../_base_/mmpatchconvnet.py',
+    '../_base_/runtime.py',
     '../_base_/columns/vit-s16.py',
     'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py',
 ]
 
 model = dict(
-    backbone=dict(_delete_=True, **_base_.column),
+    backbone=dict(_delete_=True, **_base_.pop('column')),
     neck=[
-        _base_.pyramid,
-        dict(type='FPN', in_channels=[_base_.width] * 4, out_channels=256, num_outs=5),
+        _base_.pop('pyramid'),
+        dict(
+            type='FPN',
+            in_channels=[_base_.pop('width')] * 4,
+            out_channels=256,
+            num_outs=5,
+        ),
     ],
 )
+default_hooks = _base_.pop('hooks')

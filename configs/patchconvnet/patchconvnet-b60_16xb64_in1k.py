@@ -6,6 +6,7 @@ Stochastic depth 0.1 is the default of the official script; the paper's own reci
 
 _base_ = [
     '../_base_/mmpatchconvnet.py',
+    '../_base_/runtime.py',
     'mmpretrain::swin_transformer/swin-base_16xb64_in1k.py',
 ]
 
@@ -16,7 +17,10 @@ model = dict(
         type='mmpatchconvnet.PatchConvNet',
         arch='b60',
         drop_path_rate=0.1,
+        block_impl='lean',
     ),
     neck=dict(_delete_=True, type='mmpatchconvnet.AttentionPooling', in_channels=width),
     head=dict(in_channels=width),
 )
+default_hooks = _base_.pop('hooks')
+del width  # or it would become a setting

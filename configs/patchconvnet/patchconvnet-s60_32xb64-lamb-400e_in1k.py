@@ -39,3 +39,4 @@ param_scheduler = [
 ]
 train_cfg = dict(max_epochs=max_epochs)
 auto_scale_lr = dict(base_batch_size=2048)
+del max_epochs, warmup_epochs  # or they would become settings

@@ -5,6 +5,7 @@ Its pyramid starts at stride 8. AdamW is set as for Mask R-CNN; the base has SGD
 
 _base_ = [
     '../_base_/mmpatchconvnet.py',
+    '../_base_/runtime.py',
     '../_base_/columns/s60.py',
     'mmdet::swin/retinanet_swin-t-p4-w7_fpn_1x_coco.py',
 ]
@@ -12,12 +13,12 @@ _base_ = [
 _base_.column.out_indices = (29, 39, 59)
 _base_.pyramid.scales = (2, 1, 0.5)
 model = dict(
-    backbone=dict(_delete_=True, **_base_.column),
+    backbone=dict(_delete_=True, **_base_.pop('column')),
     neck=[
-        _base_.pyramid,
+        _base_.pop('pyramid'),
         dict(
             type='FPN',
-            in_channels=[_base_.width] * 3,
+            in_channels=[_base_.pop('width')] * 3,
             out_channels=256,
             add_extra_convs='on_input',
             num_outs=5,
@@ -28,3 +29,4 @@ optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-4, weight_decay=0.05),
     paramwise_cfg=dict(custom_keys=dict(norm=dict(decay_mult=0.0))),
 )
+default_hooks = _base_.pop('hooks')

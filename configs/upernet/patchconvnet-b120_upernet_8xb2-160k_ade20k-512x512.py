@@ -2,13 +2,15 @@
 
 _base_ = [
     '../_base_/mmpatchconvnet.py',
+    '../_base_/runtime.py',
     '../_base_/columns/b120.py',
     'mmseg::swin/swin-base-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py',
 ]
 
 model = dict(
-    backbone=dict(_delete_=True, **_base_.column),
-    neck=_base_.pyramid,
+    backbone=dict(_delete_=True, **_base_.pop('column')),
+    neck=_base_.pop('pyramid'),
     decode_head=dict(in_channels=[_base_.width] * 4),
-    auxiliary_head=dict(in_channels=_base_.width),
+    auxiliary_head=dict(in_channels=_base_.pop('width')),
 )
+default_hooks = _base_.pop('hooks')

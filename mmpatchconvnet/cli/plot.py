@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(
     kind: str, rows: Path, picture: Path, where: list[str], models: list[str]
 ) -> None:
-    from mmpatchconvnet.experiments.benchmark.choices import PUBLISHED
+    from mmpatchconvnet.experiments.benchmark.subjects import published_accuracy
     from mmpatchconvnet.experiments.rows import read_rows, select
     from mmpatchconvnet.visualization.tradeoffs import plot_accuracy, plot_resolution
 
@@ -43,7 +43,7 @@ def run(
         if models:
             chosen = [r for m in models for r in select(chosen, [f'model={m}'])]
         if kind == 'accuracy':
-            plot_accuracy(chosen, PUBLISHED, picture)
+            plot_accuracy(chosen, published_accuracy(), picture)
         else:
             plot_resolution(chosen, picture)
     print(picture)

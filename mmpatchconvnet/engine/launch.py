@@ -19,6 +19,7 @@ from mmpatchconvnet.engine.config_checks import (
     check_features,
     datasets_of,
 )
+from mmpatchconvnet.engine.config_options import check_options
 from mmpatchconvnet.engine.distributed import prepare_processes
 from mmpatchconvnet.engine.provenance import EvaluationRunner, write_environment
 from mmpatchconvnet.engine.resume import agree_on_checkpoint, choose_checkpoint
@@ -45,18 +46,20 @@ def load_config(
         seed: Seed of all random numbers.
 
     Raises:
-        ConfigError: There is no such file, or no `data_root` to take the place of.
+        ConfigError: There is no such file, no `data_root` to take the place of, or an
+            option that nothing reads.
     """
     cfg = read_config(config)
     if data_root is not None:
         cfg = replace_data_root(cfg, data_root)
     if options:
+        check_options(cfg, options)
         cfg.merge_from_dict(options)
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config).stem}'
     if seed is not None:
         cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
-    add_hooks(cfg)
+    save_whole_checkpoints(cfg)
     return cfg
 
 
@@ -75,21 +78,19 @@ def read_config(config: str) -> Config:
     return Config.fromfile(config)
 
 
-def add_hooks(cfg: Config) -> None:
-    """Checkpoints that appear whole; where there are none, seeds, bar and curves."""
+def save_whole_checkpoints(cfg: Config) -> None:
+    """Let checkpoint files appear whole or not at all, in any config on a local disk.
+
+    The one hook that is changed here, for safety; all others are those of the config.
+    """
     hooks = cfg.get('default_hooks') or {}
     checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook'))
-    own_place = {'backend_args', 'file_client_args', 'out_dir'}
-    if checkpoint and checkpoint.get('type') == 'CheckpointHook':
-        if not own_place & set(checkpoint):
-            checkpoint = dict(checkpoint, type='mmpatchconvnet.AtomicCheckpointHook')
+    elsewhere = {'backend_args', 'file_client_args', 'out_dir'}
+    if not checkpoint or checkpoint.get('type') != 'CheckpointHook':
+        return
+    if not elsewhere & set(checkpoint):
+        checkpoint = dict(checkpoint, type='mmpatchconvnet.AtomicCheckpointHook')
         cfg.default_hooks = dict(hooks, checkpoint=checkpoint)
-    custom = list(cfg.get('custom_hooks') or [])
-    present = {hook['type'] for hook in custom if isinstance(hook, dict)}
-    for name in ('IterationSeedHook', 'ProgressBarHook', 'LossCurveHook'):
-        if f'mmpatchconvnet.{name}' not in present:
-            custom.append(dict(type=f'mmpatchconvnet.{name}'))
-    cfg.custom_hooks = custom
 
 
 def replace_data_root(cfg: Config, root: str) -> Config:

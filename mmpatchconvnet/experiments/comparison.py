@@ -36,6 +36,17 @@ SCORES = {
     'coco/segm_mAP_50': ('mask AP50', 100),
 }
 
+# What decides a score: model, data and schedule. Each is a top-level key of a config.
+RECIPE = (
+    *('model', 'load_from', 'data_preprocessor'),
+    *('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'),
+    *('val_dataloader', 'val_evaluator', 'randomness'),
+)
+# What in them changes no score: where data lies, and how fast a run is.
+NO_SCORE = {'data_root', 'num_workers', 'persistent_workers', 'pin_memory'} | {
+    *('block_impl', 'val_interval', '_scope_'),
+}
+
 # Whose versions belong to a row. A config's settings are theirs as well as ours.
 SOFTWARE = ('torch', 'mmengine', 'mmcv', *HOSTS, 'mmpatchconvnet')
 
@@ -103,7 +114,7 @@ def settings_of(config: Path) -> dict[str, str]:
     cfg = read_config(str(config))
     recipe = recipe_of(cfg)  # first, as hosts change a config when they build it
     model: Any = build_on_meta(cfg)
-    crop = cfg.get('crop_size') or (cfg.get('size'),) * 2
+    size = training_size(cfg.train_dataloader.dataset.pipeline)
     steps = cfg.train_cfg.get('max_iters') or f'{cfg.train_cfg.max_epochs} epochs'
     return {
         'recipe': recipe,
@@ -112,13 +123,43 @@ def settings_of(config: Path) -> dict[str, str]:
         'learning rate': str(cfg.optim_wrapper.optimizer.lr),
         'backbone parameters': str(count_parameters(model.backbone)),
         'parameters': str(count_parameters(model)),
-        'multiply-adds': str(count_macs(model, *crop)) if all(crop) else '',
+        'multiply-adds': str(count_macs(model, *size)) if size else '',
     }
 
 
+def training_size(pipeline: Sequence[dict]) -> tuple[int, int] | None:
+    """Height and width of a training picture, where the pipeline's last crop fixes it.
+
+    It does not where a step resizes after that crop.
+    """
+    for step in reversed(pipeline):
+        kind = step['type'].split('.')[-1]
+        if 'Crop' in kind:
+            size = step.get('crop_size') or step.get('scale')
+            height, width = (size, size) if isinstance(size, int) else size
+            return height, width
+        if 'Resize' in kind:
+            break
+    return None
+
+
 def recipe_of(cfg: Config) -> str:
-    """A hash of all settings, ours and the hosts'."""
-    text = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
+    """A hash of the settings that decide a score, ours and the hosts'.
+
+    Hooks, helper variables, folders and the way in which a block is computed may change
+    without a new measurement.
+    """
+    root = (cfg.get('data_root') or '').rstrip('/') + '/'
+
+    def relevant(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {k: relevant(v) for k, v in node.items() if k not in NO_SCORE}
+        if isinstance(node, (list, tuple)):
+            return [relevant(value) for value in node]
+        return node.removeprefix(root) if isinstance(node, str) else node
+
+    settings = {key: relevant(cfg.get(key)) for key in RECIPE}
+    text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 

@@ -6,6 +6,7 @@ the table of the folder's `README.md` is drawn from it.
 """
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def fill_metafile(metafile: dict, root: Path) -> dict:
         metadata = dict(model.get('Metadata') or {})
         size = metadata.get('Input Size', sizes[model['In Collection']])
         cfg = Config.fromfile(root / model['Config'])
-        key = f'{size} {cfg.model}'
+        key = f'{size} {what_costs(cfg.model.to_dict())}'
         if key not in counted:
             built = build_on_meta(cfg)
             macs = count_macs(built, *map(int, size.split('x')))
@@ -45,6 +46,40 @@ def fill_metafile(metafile: dict, root: Path) -> dict:
         metadata['Parameters'], metadata['FLOPs'] = counted[key]
         models.append(dict(model, Metadata=metadata))
     return dict(metafile, Models=models)
+
+
+def what_costs(settings: Any) -> Any:
+    """The settings of a model without those that neither number depends on."""
+    free = {'init_cfg', 'drop_path_rate', 'block_impl', '_scope_'}
+    if isinstance(settings, dict):
+        return {k: what_costs(v) for k, v in settings.items() if k not in free}
+    if isinstance(settings, (list, tuple)):
+        return [what_costs(value) for value in settings]
+    return settings
+
+
+def published_score(config: str, metric: str) -> float:
+    """What a package's metafile says that a config of its own scores.
+
+    Args:
+        config: `PACKAGE::FOLDER/NAME.py`, in a folder with a `metafile.yml`.
+        metric: As in `Metrics` there, such as `Top 1 Accuracy`.
+
+    Raises:
+        ValueError: The package is not installed, or its metafile has no such score.
+    """
+    package, name = config.split('::')
+    if (spec := find_spec(package)) is None or spec.origin is None:
+        raise ValueError(
+            f'{config} has no published score: {package} is not installed.'
+        )
+    path = Path(spec.origin).with_name('.mim') / 'configs' / name
+    for model in yaml.safe_load(path.with_name('metafile.yml').read_text())['Models']:
+        if model.get('Config') == f'configs/{name}':
+            for result in model.get('Results') or []:
+                if metric in result['Metrics']:
+                    return result['Metrics'][metric]
+    raise ValueError(f'the metafile of {config} has no {metric}: give another config.')
 
 
 def draw_models(models: list[dict], pattern: str) -> str:

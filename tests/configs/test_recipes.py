@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from config_files import CONFIGS, ROOT, SMALL, extend, flat, named, shrink
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS
 
 import mmpatchconvnet
 from mmpatchconvnet.experiments.complexity import build_on_meta
@@ -41,12 +43,14 @@ ALLOWED = {
         'param_scheduler',
     },
 }
-# Names of our own fragments, which no host reads, and the loading of the package.
-OURS = {'width', 'column', 'pyramid', 'custom_imports', 'max_iters'}
-# The paper's recipe for ImageNet is another than Swin's.
-PAPER = {
-    path for path in CONFIGS if 'lamb' in path.stem or path.parent.name == 'official'
+# The loading of the package, and hooks beside those of the host.
+OURS = {
+    'custom_imports',
+    *(f'default_hooks.{h}' for h in ('iteration_seed', 'progress_bar', 'loss_curve')),
 }
+# The paper's recipe for ImageNet is another than Swin's.
+OFFICIAL = [path for path in CONFIGS if '3rdparty' in path.stem]
+PAPER = {path for path in CONFIGS if 'lamb' in path.stem} | {*OFFICIAL}
 # Small data: what an ablation changes in the demo config, and what a comparison does.
 ABLATED = {
     'as-published': r'model\.backbone\.(norm|init)_cfg',
@@ -57,12 +61,12 @@ ABLATED = {
     'simple-pyramid': r'model\.neck(\.0)?\.(type|norm_cfg)',
     'simple-pyramid-ln': r'model\.neck(\.0)?\.(type|norm_cfg)',
     'resize-pyramid': r'model\.neck(\.0)?\.type',
-    'wide': r'model\.backbone\.(arch|out_indices)|model\..*\.(in|stem)_channels',
-    'deep': r'model\.backbone\.(arch|out_indices)|model\..*\.(in|stem)_channels',
+    # Another depth and width.
+    '': r'model\.backbone\.(arch|out_indices)|model\..*\.(in|stem)_channels',
 }
 COMPARED = r'model\.(backbone|neck)|model\..*in_channels'
 FAIR = [p for p in CONFIGS if p.parent.name not in SMALL and p not in PAPER]
-RECIPES = [p for p in CONFIGS if p.parent.name not in {*SMALL, 'official'}]
+RECIPES = [p for p in CONFIGS if p.parent.name not in SMALL and p not in OFFICIAL]
 # No host has a config of like size that starts from like weights.
 ALONE = {
     'patchconvnet-l120_upernet_8xb2-160k_ade20k-512x512',
@@ -113,14 +117,11 @@ def test_a_comparison_is_fair(path, tmp_path):
     ids=named,
 )
 def test_a_comparison_on_small_data_is_fair(path):
-    first, *_, last = path.stem.split('_')
-    if path.parent.name == 'ablation':
-        data, allowed = first, ABLATED[last]
-    else:
-        data, allowed = last, COMPARED
+    _, _, *what, data = path.stem.split('_')
+    ablation = path.parent.name == 'ablation'
+    allowed = ABLATED[''.join(what)] if ablation else COMPARED
     (demo,) = (ROOT / 'configs' / 'demo').glob(f'*_{data}.py')
     differing = difference(*map(Config.fromfile, (path, demo)))
-    differing = {key for key in differing if key.split('.')[0] not in OURS}
     assert differing
     # On signs one rate does not do for all; ResNet bears that of the column.
     if data == 'signs' and 'resnet' not in path.stem:
@@ -167,16 +168,30 @@ def test_the_paper_recipe_is_the_author_s_word_where_it_is_known():
     assert cfg.train_cfg.max_epochs == cfg.param_scheduler[-1].end == 400
 
 
-@pytest.mark.parametrize('name', mmpatchconvnet.checkpoints.OFFICIAL_FILES)
-def test_each_official_file_has_a_config_of_its_size(name):
-    path = ROOT / f'configs/patchconvnet/official/{name}.py'
-    cfg = Config.fromfile(path)
+def weights_of(path: Path) -> str:
+    """The official name of the weights that the metafile gives a config."""
+    metafile = yaml.safe_load(path.with_name('metafile.yml').read_text())
+    (model,) = (m for m in metafile['Models'] if Path(m['Config']).name == path.name)
+    return model['Weights'].removeprefix('deit://')
+
+
+def test_each_official_file_has_a_config():
+    names = sorted(map(weights_of, OFFICIAL))
+    assert names == sorted(mmpatchconvnet.checkpoints.OFFICIAL_FILES)
+
+
+@pytest.mark.parametrize('path', OFFICIAL, ids=named)
+def test_an_official_config_is_of_the_size_of_its_weights(path):
+    name, cfg = weights_of(path), Config.fromfile(path)
+    assert f'deit://{name}' in path.read_text()  # the command that tests it
     size = int(name.split('_')[1]) if 'multi' not in name else 224
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         resize, crop = loader.dataset.pipeline[1:3]
         assert (crop.crop_size, resize.scale) == (size, int(size / 0.875))
     assert cfg.model.backbone.arch == name.split('_')[0]
     assert cfg.model.neck.get('num_tokens', 1) == (1000 if 'multi' in name else 1)
+    assert ('in21k-pre' in path.stem) == name.endswith('21k')
+    assert ('finetune' in path.stem) == ('finetune' in name)
 
 
 @pytest.mark.parametrize('arch', ['s60', 's120', 'b60', 'b120', 'l120'])
@@ -195,6 +210,42 @@ def test_columns_start_from_their_own_weights_and_tap_as_xcit_does(arch):
     scheme, name = column.init_cfg.checkpoint.split('://')
     assert scheme == 'deit' and name in mmpatchconvnet.checkpoints.OFFICIAL_FILES
     assert name.startswith(f'{arch}_')
+
+
+def test_columns_keep_three_maps_of_a_block_for_the_backward_pass():
+    settings = Config.fromfile(ROOT / 'configs/_base_/columns/s60.py').column
+    settings.arch = dict(embed_dims=32, depth=4)
+    settings.out_indices, settings.drop_path_rate = (3,), 0.0
+    settings.pop('init_cfg')
+    column = MODELS.build(settings)
+    image = torch.randn(2, 3, 512, 512)
+    (cells,) = (x.numel() for x in column(image))
+    parameters = {parameter.data_ptr() for parameter in column.parameters()}
+
+    def kept(depth: int) -> float:
+        sizes: dict[int, int] = {}  # by address: what is kept twice counts once
+
+        def count(tensor: torch.Tensor) -> torch.Tensor:
+            if tensor.data_ptr() not in parameters:
+                sizes[tensor.data_ptr()] = tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            x = column.stem(image)[-1]
+            for block in column.blocks[:depth]:
+                x = block(x)
+        return sum(sizes.values()) / cells
+
+    assert 2.9 < (kept(4) - kept(1)) / 3 < 3.1  # without the stem
+
+
+@pytest.mark.parametrize(
+    'path', [p for p in CONFIGS if p.parent.name not in SMALL], ids=named
+)
+def test_published_recipes_train_with_the_lean_block(path):
+    backbone = Config.fromfile(path).model.backbone
+    ours = backbone.type == 'mmpatchconvnet.PatchConvNet'
+    assert backbone.get('block_impl') == ('lean' if ours else None)
 
 
 @pytest.mark.parametrize('arch', ['s60', 'b60', 'b120'])

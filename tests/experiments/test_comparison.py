@@ -1,6 +1,7 @@
 """Runs of several seeds: their rows, their tables, and the tables in the READMEs."""
 
 import io
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from mmpatchconvnet.compat.hosts import HOSTS, package_versions
 from mmpatchconvnet.datasets import write_scenes
+from mmpatchconvnet.engine.launch import load_config
 from mmpatchconvnet.engine.provenance import (
     git_state,
     short_commit,
@@ -22,14 +24,17 @@ from mmpatchconvnet.experiments.comparison import (
     read_rows,
     recipe_of,
     settings_of,
+    training_size,
 )
 from mmpatchconvnet.experiments.tables import fill_tables
 
 ROOT = Path(__file__).parents[2]
+NUCLEI = ROOT / 'configs/demo/mask-rcnn_patchconvnet-tiny_nuclei.py'
 TINY = """
 _base_ = '{base}'
+from mmpatchconvnet.engine.config_edits import of_type
 train_cfg = dict(max_iters=4, val_interval=4)
-_base_.param_scheduler[1].end = 30
+of_type(_base_.param_scheduler, 'CosineAnnealingLR').end = 30
 model = dict(backbone=dict(arch=dict(embed_dims=16, depth=1)),
              neck=dict(in_channels=16), head=dict(in_channels=16))
 train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False)
@@ -111,9 +116,82 @@ def test_rows_are_those_of_the_configs_as_they_are():
         assert now == recipe, f'{name} has changed: measure it again'
 
 
+@pytest.mark.parametrize(
+    'change',
+    [
+        'train_dataloader = dict(num_workers=0, persistent_workers=False)',
+        'train_dataloader = dict(dataset=dict(data_root="elsewhere/"))',
+        "default_hooks = dict(checkpoint=dict(interval=1))\nwork_dir = 'mine'",
+        "custom_hooks = [dict(type='EmptyCacheHook')]\nhelper = 3",
+        "model = dict(backbone=dict(block_impl='lean'))",
+    ],
+)
+def test_a_row_outlives_what_changes_no_score(change, tmp_path):
+    assert recipe_of(changed(NUCLEI, change, tmp_path)) == recipe_of_nuclei()
+
+
+def test_a_row_outlives_a_move_of_the_data():
+    moved = load_config(str(NUCLEI), data_root='elsewhere')
+    assert recipe_of(moved) == recipe_of_nuclei()
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        'model = dict(backbone=dict(drop_path_rate=0.1))',
+        'optim_wrapper = dict(optimizer=dict(lr=2e-3))',
+        'train_cfg = dict(max_iters=401)',
+        "of_type(_base_.param_scheduler, 'CosineAnnealingLR').end = 401",
+        "of_type(_base_.train_dataloader.dataset.pipeline, 'RandomFlip').prob = 0",
+        'train_dataloader = dict(batch_size=2)',
+        "val_dataloader = dict(dataset=dict(ann_file='other.json'))",
+        'randomness = dict(deterministic=True)',
+    ],
+)
+def test_a_row_does_not_outlive_what_changes_a_score(change, tmp_path):
+    assert recipe_of(changed(NUCLEI, change, tmp_path)) != recipe_of_nuclei()
+
+
+@cache
+def recipe_of_nuclei() -> str:
+    return recipe_of(Config.fromfile(NUCLEI))
+
+
+def changed(base: Path, change: str, folder: Path) -> Config:
+    child = folder / 'child.py'
+    edits = 'from mmpatchconvnet.engine.config_edits import of_type'
+    child.write_text(f"_base_ = '{base}'\n{edits}\n{change}\n")
+    return Config.fromfile(child)
+
+
+@pytest.mark.parametrize(
+    ('steps', 'size'),
+    [
+        ([dict(type='RandomCrop', crop_size=(64, 48)), dict(type='Flip')], (64, 48)),
+        ([dict(type='mmpretrain.RandomResizedCrop', scale=96)], (96, 96)),
+        ([dict(type='RandomResizedCrop', scale=(96, 64))], (96, 64)),
+        ([dict(type='RandomCrop', crop_size=8), dict(type='Resize', scale=9)], None),
+        ([dict(type='Flip')], None),
+    ],
+)
+def test_the_last_crop_is_the_size_of_a_training_picture(steps, size):
+    assert training_size(steps) == size
+
+
+def test_a_size_of_two_numbers_is_counted(tmp_path):
+    change = (
+        'size = (64, 32)\n'
+        "of_type(_base_.train_pipeline, 'RandomResizedCrop').scale = size\n"
+        'train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))'
+    )
+    base = ROOT / 'configs/demo/classifier_patchconvnet-tiny_scenes.py'
+    changed(base, change, tmp_path)
+    half = settings_of(tmp_path / 'child.py')['multiply-adds']
+    assert 0.4 < int(half) / int(settings_of(base)['multiply-adds']) < 0.6
+
+
 def test_the_recipe_is_that_of_the_config_before_a_host_changes_it():
-    path = ROOT / 'configs/demo/mask-rcnn_patchconvnet-tiny_nuclei.py'
-    assert settings_of(path)['recipe'] == recipe_of(Config.fromfile(path))
+    assert settings_of(NUCLEI)['recipe'] == recipe_of(Config.fromfile(NUCLEI))
 
 
 @pytest.mark.slow

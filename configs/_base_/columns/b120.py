@@ -12,6 +12,7 @@ column = dict(
     arch='b120',
     out_indices=(39, 59, 79, 119),
     drop_path_rate=0.15,
+    block_impl='lean',
     init_cfg=dict(
         type='Pretrained', checkpoint='deit://b120_224_1k', prefix='backbone.'
     ),

@@ -12,6 +12,7 @@ column = dict(
     arch='l120',
     out_indices=(39, 59, 79, 119),
     drop_path_rate=0.15,
+    block_impl='lean',
 )
 pyramid = dict(
     type='mmpatchconvnet.DeconvPyramid',

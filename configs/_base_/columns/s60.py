@@ -12,6 +12,7 @@ column = dict(
     arch='s60',
     out_indices=(19, 29, 39, 59),
     drop_path_rate=0.05,
+    block_impl='lean',
     init_cfg=dict(
         type='Pretrained', checkpoint='deit://s60_224_1k', prefix='backbone.'
     ),

@@ -3,7 +3,7 @@
 Two things differ from the published columns, as so short a training, at its learning
 rate, scores better by them on two of three data sets (`configs/ablation`): BatchNorm in
 the blocks, and Kaiming's initialization. The framework's, which the official code
-keeps, shrinks noise thirtyfold in the stem, and asks for a lower rate.
+keeps, shrinks noise thirtyfold in the stem, and needs a lower rate.
 """
 
 width = 128

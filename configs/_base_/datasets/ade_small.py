@@ -6,16 +6,16 @@
 
 _base_ = 'mmseg::_base_/datasets/ade20k.py'
 
+from mmpatchconvnet.engine.config_edits import of_type, replace
+
 data_root = 'data/ade_small/'
 crop_size = (128, 128)
-_base_.train_dataloader.dataset.pipeline[2] = dict(
-    type='RandomResize', scale=crop_size, ratio_range=(0.75, 1.5), keep_ratio=True
-)
-_base_.train_dataloader.dataset.pipeline[3].crop_size = crop_size
-_base_.train_dataloader.dataset.pipeline.pop(5)  # colours carry meaning here
+train_pipeline = _base_.train_dataloader.dataset.pipeline
+of_type(train_pipeline, 'RandomResize').update(scale=crop_size, ratio_range=(0.75, 1.5))
+of_type(train_pipeline, 'RandomCrop').crop_size = crop_size
+replace(train_pipeline, 'PhotoMetricDistortion')  # colours carry meaning here
 for loader in (_base_.val_dataloader, _base_.test_dataloader):
-    loader.dataset.pipeline[1] = dict(type='Resize', scale_factor=1.0)
-del loader  # or it would become a setting
+    replace(loader.dataset.pipeline, 'Resize', dict(type='Resize', scale_factor=1.0))
 
 dataset = dict(
     type='mmseg.BaseSegDataset',
@@ -26,4 +26,4 @@ dataset = dict(
 train_dataloader = dict(batch_size=8, num_workers=2, dataset=dataset)
 val_dataloader = dict(num_workers=2, dataset=dataset)
 test_dataloader = val_dataloader
-del dataset
+del dataset, loader  # or they would become settings

@@ -2,17 +2,18 @@
 
 _base_ = 'mmpretrain::_base_/datasets/imagenet_bs32.py'
 
+from mmpatchconvnet.engine.config_edits import replace
+
 data_root = 'data/class_folders/'
 size = 64
 train_pipeline = _base_.train_pipeline
-train_pipeline[1] = dict(
+crop = dict(
     type='mmpretrain.RandomResizedCrop', scale=size, crop_ratio_range=(0.5, 1.0)
 )
-test_pipeline = [
-    _base_.test_pipeline[0],
-    dict(type='Resize', scale=size),
-    _base_.test_pipeline[-1],
-]
+replace(train_pipeline, 'RandomResizedCrop', crop)
+test_pipeline = _base_.test_pipeline
+replace(test_pipeline, 'ResizeEdge', dict(type='Resize', scale=size))
+replace(test_pipeline, 'CenterCrop')
 train_dataloader = dict(
     num_workers=2,
     sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True),
@@ -37,3 +38,4 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(topk=(1,))
 test_evaluator = val_evaluator
+del crop, size  # or they would become settings

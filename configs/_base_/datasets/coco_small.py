@@ -5,14 +5,14 @@
 
 _base_ = 'mmdet::_base_/datasets/coco_instance.py'
 
+from mmpatchconvnet.engine.config_edits import replace
+
 data_root = 'data/coco_small/'
-crop_size = (224, 224)
-_base_.train_dataloader.dataset.pipeline[2] = dict(
-    type='RandomCrop', crop_size=crop_size
-)
+crop = dict(type='RandomCrop', crop_size=(224, 224))
+replace(_base_.train_dataloader.dataset.pipeline, 'Resize', crop)
 for loader in (_base_.val_dataloader, _base_.test_dataloader):
-    loader.dataset.pipeline[1] = dict(type='Resize', scale_factor=1.0)
-del loader  # or it would become a setting
+    replace(loader.dataset.pipeline, 'Resize', dict(type='Resize', scale_factor=1.0))
+del crop, loader  # or they would become settings
 
 train_dataloader = dict(
     batch_size=4,

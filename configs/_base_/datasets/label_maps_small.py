@@ -6,17 +6,17 @@ of a map holds its class, from 0, or 255 where nobody labelled it.
 
 _base_ = 'mmseg::_base_/datasets/ade20k.py'
 
+from mmpatchconvnet.engine.config_edits import of_type
+
 data_root = 'data/label_maps/'
 size, crop_size = (480, 480), (256, 256)
 train_pipeline = _base_.train_pipeline
-train_pipeline[1].reduce_zero_label = False
-train_pipeline[2] = dict(
-    type='RandomResize', scale=size, ratio_range=(0.5, 1.5), keep_ratio=True
-)
-train_pipeline[3].crop_size = crop_size
+of_type(train_pipeline, 'RandomResize').update(scale=size, ratio_range=(0.5, 1.5))
+of_type(train_pipeline, 'RandomCrop').crop_size = crop_size
 test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = size
-test_pipeline[2].reduce_zero_label = False
+of_type(test_pipeline, 'Resize').scale = size
+for pipeline in (train_pipeline, test_pipeline):
+    of_type(pipeline, 'LoadAnnotations').reduce_zero_label = False
 
 dataset = dict(
     _delete_=True, type='mmseg.BaseSegDataset', data_root=data_root, img_suffix='.jpg'
@@ -39,4 +39,4 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-del dataset  # or it would become a setting
+del dataset, pipeline, size  # or they would become settings

@@ -8,6 +8,7 @@ model = dict(
         arch='s60',
         norm_cfg=None,
         drop_path_rate=0.05,
+        block_impl='lean',
         init_cfg=dict(
             _delete_=True,
             type='Pretrained',
@@ -18,3 +19,4 @@ model = dict(
     neck=dict(in_channels=width),
     head=dict(in_channels=width),
 )
+del width  # or it would become a setting

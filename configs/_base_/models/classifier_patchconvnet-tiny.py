@@ -7,12 +7,12 @@ _base_ = [
 ]
 
 model = dict(
-    backbone=dict(_delete_=True, **_base_.column),
+    backbone=dict(_delete_=True, **_base_.pop('column')),
     neck=dict(
         _delete_=True,
         type='mmpatchconvnet.AttentionPooling',
         in_channels=_base_.width,
         layer_scale_init_value=1.0,
     ),
-    head=dict(in_channels=_base_.width, topk=(1,)),
+    head=dict(in_channels=_base_.pop('width'), topk=(1,)),
 )

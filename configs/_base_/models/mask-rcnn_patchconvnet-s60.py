@@ -5,6 +5,8 @@ Taps and stochastic depth are those of `../columns/s60.py`; the stem's maps join
 
 _base_ = 'mask-rcnn_patchconvnet-tiny.py'
 
+from mmpatchconvnet.engine.config_edits import of_type
+
 width = 384
 model = dict(
     backbone=dict(
@@ -12,6 +14,7 @@ model = dict(
         norm_cfg=None,
         out_indices=(19, 29, 39, 59),
         drop_path_rate=0.05,
+        block_impl='lean',
         init_cfg=dict(
             _delete_=True,
             type='Pretrained',
@@ -20,5 +23,8 @@ model = dict(
         ),
     ),
 )
-_base_.model.neck[0].update(in_channels=width, stem_channels=(width // 4, width // 2))
-_base_.model.neck[1].in_channels = [width] * 4
+of_type(_base_.model.neck, 'DeconvPyramid').update(
+    in_channels=width, stem_channels=(width // 4, width // 2)
+)
+of_type(_base_.model.neck, 'FPN').in_channels = [width] * 4
+del width  # or it would become a setting

@@ -13,12 +13,12 @@ _base_ = [
 head_width = 64
 norm_cfg = dict(type='GN', num_groups=8)
 model = dict(
-    backbone=dict(_delete_=True, **_base_.column, **_base_.taps),
+    backbone=dict(_delete_=True, **_base_.pop('column'), **_base_.pop('taps')),
     neck=[
-        _base_.pyramid,
+        _base_.pop('pyramid'),
         dict(
             type='FPN',
-            in_channels=[_base_.width] * 4,
+            in_channels=[_base_.pop('width')] * 4,
             out_channels=head_width,
             num_outs=5,
             norm_cfg=norm_cfg,
@@ -38,3 +38,4 @@ model = dict(
     train_cfg=dict(rcnn=dict(sampler=dict(num=128))),
     test_cfg=dict(rcnn=dict(max_per_img=300)),
 )
+del head_width, norm_cfg  # or they would become settings

@@ -12,6 +12,7 @@ model = dict(
         norm_cfg=None,
         out_indices=(19, 29, 39, 59),
         drop_path_rate=0.05,
+        block_impl='lean',
         init_cfg=dict(
             _delete_=True,
             type='Pretrained',
@@ -23,3 +24,4 @@ model = dict(
     decode_head=dict(in_channels=[width] * 4),
     auxiliary_head=dict(in_channels=width),
 )
+del width  # or it would become a setting

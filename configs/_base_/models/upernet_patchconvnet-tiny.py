@@ -11,12 +11,13 @@ norm_cfg = dict(type='BN')
 model = dict(
     pretrained=None,
     data_preprocessor=dict(size_divisor=32, test_cfg=dict(size_divisor=32)),
-    backbone=dict(_delete_=True, **_base_.column, **_base_.taps),
-    neck=_base_.pyramid,
+    backbone=dict(_delete_=True, **_base_.pop('column'), **_base_.pop('taps')),
+    neck=_base_.pop('pyramid'),
     decode_head=dict(
         in_channels=[_base_.width] * 4, channels=head_width, norm_cfg=norm_cfg
     ),
     auxiliary_head=dict(
-        in_channels=_base_.width, channels=head_width, norm_cfg=norm_cfg
+        in_channels=_base_.pop('width'), channels=head_width, norm_cfg=norm_cfg
     ),
 )
+del head_width  # or it would become a setting

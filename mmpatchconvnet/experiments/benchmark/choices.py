@@ -33,15 +33,6 @@ CONFIGS = {
     },
 }
 BASELINES = ('resnet50', 'swin-t', 'convnext-t')
-# Top-1 on ImageNet-1k at 224 x 224, from the metafiles of the same configs.
-PUBLISHED = {
-    's60': 82.1,
-    'b60': 83.5,
-    'resnet50': 76.55,
-    'swin-t': 81.18,
-    'convnext-t': 82.14,
-    'deit-s': 80.69,
-}
 SIZES = {'classifier': (224, 224), 'detector': (800, 1344), 'segmentor': (512, 512)}
 MODES = {
     'reference': 'the official order of operations',

@@ -1,4 +1,4 @@
-"""The models that can be measured: those of any config, in the modes a name asks for.
+"""The models that can be measured: those of any config, in the modes a name gives.
 
 `s60+deploy+nhwc` is a config with modes behind it. Short names stand for the same
 models in three tasks.
@@ -16,8 +16,14 @@ from mmpatchconvnet.engine.launch import read_config
 from mmpatchconvnet.experiments.benchmark.choices import CONFIGS, MODES
 from mmpatchconvnet.experiments.benchmark.reference import ReferenceColumn
 from mmpatchconvnet.experiments.complexity import build_model
+from mmpatchconvnet.experiments.model_index import published_score
 from mmpatchconvnet.models import PatchConvNet
 
+# Where a config has no weights of its own, the one whose metafile has their score.
+WEIGHTS = {
+    's60': 'mmpatchconvnet::patchconvnet/patchconvnet-s60_3rdparty_in1k.py',
+    'b60': 'mmpatchconvnet::patchconvnet/patchconvnet-b60_3rdparty_in1k.py',
+}
 OF_COLUMNS = {'reference', 'deploy', 'eager', 'lean', 'triton', 'cp'}
 OF_TRAINING = {'eager', 'lean', 'cp'}
 OF_INFERENCE = {'deploy'}
@@ -44,6 +50,14 @@ def split(spec: str, task: str, training: bool) -> tuple[Config, list[str]]:
             here, there = ('training', 'inference')[:: 1 if training else -1]
             raise ValueError(f'{spec}: {mode} is for {there}, but this is {here}.')
     return read_config(CONFIGS[task].get(name, name)), modes
+
+
+def published_accuracy() -> dict[str, float]:
+    """Top-1 of every classifier, on ImageNet-1k at 224 x 224, as in the metafiles."""
+    return {
+        name: published_score(WEIGHTS.get(name, config), 'Top 1 Accuracy')
+        for name, config in CONFIGS['classifier'].items()
+    }
 
 
 def make_model(cfg: Config, modes: list[str]) -> nn.Module:

@@ -2,8 +2,9 @@
 
 For evaluation; how it was trained is published in part only.
 
-    python tools/test.py configs/patchconvnet/official/s60_224_1k.py \
+    python tools/test.py \
+        configs/patchconvnet/patchconvnet-s60_3rdparty_in1k.py \
         deit://s60_224_1k
 """
 
-_base_ = '../patchconvnet-s60_32xb64-lamb-400e_in1k.py'
+_base_ = 'patchconvnet-s60_32xb64-lamb-400e_in1k.py'

@@ -2,5 +2,7 @@
 
 _base_ = '../demo/mask-rcnn_patchconvnet-tiny_nuclei.py'
 
+from mmpatchconvnet.engine.config_edits import of_type
+
 _base_.model.backbone.stem_indices = ()
-_base_.model.neck[0].stem_channels = ()
+of_type(_base_.model.neck, 'DeconvPyramid').stem_channels = ()

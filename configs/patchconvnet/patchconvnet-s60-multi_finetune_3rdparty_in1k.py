@@ -2,8 +2,9 @@
 
 For evaluation; how it was trained is published in part only.
 
-    python tools/test.py configs/patchconvnet/official/s60_multi_finetune_1k.py \
+    python tools/test.py \
+        configs/patchconvnet/patchconvnet-s60-multi_finetune_3rdparty_in1k.py \
         deit://s60_multi_finetune_1k
 """
 
-_base_ = 's60_multi_scratch_1k.py'
+_base_ = 'patchconvnet-s60-multi_3rdparty_in1k.py'

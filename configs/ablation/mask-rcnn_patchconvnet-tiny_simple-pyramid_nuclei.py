@@ -5,5 +5,8 @@ With the BatchNorm of the base, where ViTDet has LayerNorm.
 
 _base_ = '../demo/mask-rcnn_patchconvnet-tiny_nuclei.py'
 
-_base_.model.neck[0].type = 'mmpatchconvnet.SimplePyramid'
-_base_.model.neck[0].norm_cfg = dict(type='BN')
+from mmpatchconvnet.engine.config_edits import of_type
+
+of_type(_base_.model.neck, 'DeconvPyramid').update(
+    type='mmpatchconvnet.SimplePyramid', norm_cfg=dict(type='BN')
+)

@@ -2,8 +2,9 @@
 
 For evaluation; how it was trained is published in part only.
 
-    python tools/test.py configs/patchconvnet/official/b120_224_1k.py \
+    python tools/test.py \
+        configs/patchconvnet/patchconvnet-b120_3rdparty_in1k.py \
         deit://b120_224_1k
 """
 
-_base_ = '../patchconvnet-b120_32xb64-lamb-400e_in1k.py'
+_base_ = 'patchconvnet-b120_32xb64-lamb-400e_in1k.py'

@@ -2,8 +2,9 @@
 
 For evaluation; how it was trained is published in part only.
 
-    python tools/test.py configs/patchconvnet/official/b60_224_21k.py \
+    python tools/test.py \
+        configs/patchconvnet/patchconvnet-b60_in21k-pre_3rdparty_in1k.py \
         deit://b60_224_21k
 """
 
-_base_ = '../patchconvnet-b60_32xb64-lamb-400e_in1k.py'
+_base_ = 'patchconvnet-b60_32xb64-lamb-400e_in1k.py'

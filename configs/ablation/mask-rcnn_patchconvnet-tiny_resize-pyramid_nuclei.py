@@ -1,0 +1,7 @@
+"""A pyramid without parameters, where the base has `DeconvPyramid`."""
+
+_base_ = '../demo/mask-rcnn_patchconvnet-tiny_nuclei.py'
+
+from mmpatchconvnet.engine.config_edits import of_type
+
+of_type(_base_.model.neck, 'DeconvPyramid').type = 'mmpatchconvnet.ResizePyramid'

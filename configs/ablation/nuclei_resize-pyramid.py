@@ -1,5 +1,0 @@
-"""A pyramid without parameters, where the base has `DeconvPyramid`."""
-
-_base_ = '../demo/mask-rcnn_patchconvnet-tiny_nuclei.py'
-
-_base_.model.neck[0].type = 'mmpatchconvnet.ResizePyramid'

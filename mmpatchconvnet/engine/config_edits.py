@@ -1,0 +1,57 @@
+"""Edits of lists in config files: of pipelines, necks, schedules.
+
+A position such as `pipeline[2]` means another step once a host inserts one. These
+functions find a step by its type, and fail where it is missing. A config file imports
+them below its `_base_`.
+"""
+
+
+def of_type(steps: list[dict], kind: str) -> dict:
+    """The one step of a type, to be changed in place.
+
+    Args:
+        steps: Dicts with `type`, such as a pipeline.
+        kind: The type, without the scope of a host.
+
+    Raises:
+        ValueError: There is no such step, or more than one.
+
+    Example:
+        >>> pipeline = [dict(type='mmdet.Resize', scale=8), dict(type='RandomFlip')]
+        >>> of_type(pipeline, 'Resize')['scale'] = 4
+        >>> pipeline[0]
+        {'type': 'mmdet.Resize', 'scale': 4}
+    """
+    return steps[_index(steps, kind)]
+
+
+def replace(steps: list[dict], kind: str, *others: dict) -> None:
+    """Put other steps where the one of a type is; without others, remove it.
+
+    Args:
+        steps: Dicts with `type`, changed in place.
+        kind: The type, without the scope of a host.
+        others: The new steps.
+
+    Raises:
+        ValueError: There is no such step, or more than one.
+
+    Example:
+        >>> pipeline = [dict(type='Resize', scale=8), dict(type='RandomFlip')]
+        >>> replace(pipeline, 'Resize', dict(type='RandomCrop', crop_size=4))
+        >>> replace(pipeline, 'RandomFlip')
+        >>> pipeline
+        [{'type': 'RandomCrop', 'crop_size': 4}]
+    """
+    index = _index(steps, kind)
+    steps[index : index + 1] = others
+
+
+def _index(steps: list[dict], kind: str) -> int:
+    kinds = [step['type'].split('.')[-1] for step in steps]
+    if kinds.count(kind) != 1:
+        raise ValueError(
+            f'the config changes {kind}, which is there {kinds.count(kind)} times in '
+            f'{", ".join(kinds)}: name a type that is there once.'
+        )
+    return kinds.index(kind)
