@@ -1,8 +1,10 @@
 """Models folded for inference answer as before, at less cost."""
 
+import pickle
 import shutil
 from copy import deepcopy
 from types import MethodType
+from typing import Any
 
 import pytest
 import torch
@@ -77,6 +79,20 @@ def test_compiled_ops_get_contiguous_maps(monkeypatch):
             maps = switch_to_deploy(model).extract_feat(x)
         layouts.append({y.is_contiguous() for y in maps[:3]})
     assert layouts == [{False}, {True}]
+
+
+def test_compiled_ops_keep_autocast_and_what_is_no_tuple(monkeypatch):
+    monkeypatch.setattr(deploy, 'ops_are_compiled', lambda: True)
+    model, x = detector(PYRAMID, FPN), torch.randn(1, 3, 64, 96)
+    model.extract_feat = lambda x: dict(maps=model(x), name='x')
+    with torch.no_grad():
+        exact = model(x)
+        switch_to_deploy(switch_to_deploy(model), torch.bfloat16)
+        features = model.extract_feat(x)
+    assert features['name'] == 'x'
+    for a, b in zip(features['maps'], exact, strict=True):
+        assert a.is_contiguous() and a.dtype == torch.float32
+        assert 1e-5 < (a - b).abs().max() / b.abs().max() < 5e-2
 
 
 def test_a_folded_column_alone_runs_in_half_precision():
@@ -161,6 +177,9 @@ def test_a_detector_in_bfloat16_has_its_boxes_in_float32():
     cfg.model.backbone.update(arch=ARCH, out_indices=(0, 1, 2, 3))
     cfg.model.neck[0].in_channels = 32
     cfg.model.neck[1].in_channels = [32] * 4
+    # Some processors are slow at convolutions in bfloat16.
+    cfg.model.test_cfg.rpn.max_per_img = 20
+    cfg.model.test_cfg.rcnn.max_per_img = 5
     model = shake(build_model(cfg))
     batch = model.data_preprocessor(batch_of('mmdet', 1, 64, 96), False)
     dtypes = {}
@@ -219,26 +238,34 @@ def test_what_cannot_be_merged_stays_as_it_is(pyramid):
     with torch.no_grad():
         before = model(x)
         assert_close(switch_to_deploy(model)(x), before)
-    assert type(model.neck[1].lateral_convs[0]).__name__ == 'ConvModule'
+    assert isinstance(model.neck[1].lateral_convs[0].conv, nn.Conv2d)
 
 
-def test_a_segmentor_answers_as_before_and_costs_less():
+def segmentor(auxiliary_head: dict | None = None, **head: Any) -> nn.Module:
     import mmseg.models  # noqa: F401 (fills the registry)
 
     init_default_scope('mmseg')
-    head = dict(in_index=[0, 1, 2, 3], in_channels=[32] * 4, channels=16, num_classes=3)
-    head = dict(head, type='UPerHead', norm_cfg=dict(type='BN'), _scope_='mmseg')
+    torch.manual_seed(0)
+    shared = dict(num_classes=3, norm_cfg=dict(type='BN'), align_corners=False)
+    head = dict(in_index=[0, 1, 2, 3], channels=16) | head
+    widths = [32] * len(head['in_index'])
+    head.update(type='UPerHead', in_channels=widths, pool_scales=(1, 2), **shared)
     model = MODELS.build(
         dict(
             type='EncoderDecoder',
             _scope_='mmseg',
             backbone=dict(COLUMN, **STEM),
             neck=dict(PYRAMID, stem_channels=(8, 16)),
-            decode_head=dict(head, pool_scales=(1, 2), align_corners=False),
+            decode_head=dict(head, _scope_='mmseg'),
+            auxiliary_head=auxiliary_head and dict(auxiliary_head, **shared),
             test_cfg=dict(mode='whole'),
         )
     )
-    shake(model)
+    return shake(model)
+
+
+def test_a_segmentor_answers_as_before_and_costs_less():
+    model = segmentor()
     x = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         before, macs = model(x), macs_of(model)
@@ -247,6 +274,74 @@ def test_a_segmentor_answers_as_before_and_costs_less():
     # stem's map that are half as wide as they were.
     saved = [cells * (2 * 32 * 16 + stem * 16) for cells, stem in ((384, 8), (96, 16))]
     assert macs - macs_of(model) == sum(saved)
+
+
+@pytest.mark.parametrize('channels', [16, 32])
+def test_a_head_that_skips_levels_answers_as_before(channels):
+    model = segmentor(in_index=[1, 2, 3], channels=channels)
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        before = model(x)
+        assert_close([switch_to_deploy(model)(x)], [before])
+    first, second, *_ = model.neck.levels
+    assert (first.up2.out_channels, second.up.out_channels) == (32, channels)
+
+
+@pytest.mark.parametrize('as_list', [False, True])
+def test_a_level_that_an_auxiliary_head_reads_too_is_not_merged(monkeypatch, as_list):
+    lines = []
+    monkeypatch.setattr(deploy, 'print_log', lambda line, _: lines.append(line))
+    model = segmentor(dict(type='FCNHead', in_channels=32, in_index=1, channels=8))
+    if as_list:
+        model.auxiliary_head = nn.ModuleList([model.auxiliary_head])
+    heads = [model.decode_head, *([*model.auxiliary_head] if as_list else [])]
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        before = [head(model.extract_feat(x)) for head in heads]
+        switch_to_deploy(model)
+        assert_close([head(model.extract_feat(x)) for head in heads], before)
+    assert [level[-1].out_channels for level in model.neck.levels[:2]] == [16, 32]
+    assert len(lines) == 1 and 'level 1: not one plain 1x1 conv' in lines[0]
+
+
+def test_a_second_call_refines_the_first():
+    direct, refined = segmentor(), segmentor()
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        expected = switch_to_deploy(direct, torch.bfloat16)(x)
+        for dtype in (torch.float32, None, torch.bfloat16, torch.bfloat16, None):
+            switch_to_deploy(refined, dtype)
+        assert torch.equal(refined(x), expected)
+        copies = [deepcopy(refined), pickle.loads(pickle.dumps(refined))]
+        refined.requires_grad_(False).apply(zero_weights)  # the copies have their own
+        for copy in copies:
+            assert torch.equal(copy(x), expected)
+            assert torch.equal(switch_to_deploy(copy, torch.bfloat16)(x), expected)
+    for dtype in (torch.float32, torch.float16):
+        with pytest.raises(ValueError, match=f'{dtype} .* rounded to torch.bfloat16.*'):
+            switch_to_deploy(copies[0], dtype)
+
+
+def zero_weights(module: nn.Module) -> None:
+    for parameter in module.parameters(recurse=False):
+        parameter.zero_()
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_a_detector_without_fpn_answers_as_before(dtype):
+    cfg = load(CONFIGS['detector']['s60'])
+    cfg.model.backbone.update(arch=ARCH, out_indices=(0, 1, 2, 3))
+    cfg.model.neck = [dict(PYRAMID, scales=(4, 2, 1, 0.5), _scope_='mmpatchconvnet')]
+    cfg.model.rpn_head.update(in_channels=32)
+    model = shake(build_model(cfg))
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        before = model.rpn_head(model.extract_feat(x))
+        switch_to_deploy(model, dtype)
+        after = model.rpn_head(model.extract_feat(x))
+    for ours, theirs in zip(after[0], before[0], strict=True):
+        tolerance = 1e-5 if dtype == torch.float32 else 5e-2
+        assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
 
 
 def macs_of(model: nn.Module) -> int:

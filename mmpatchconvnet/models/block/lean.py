@@ -12,6 +12,7 @@ convolutions are plain matrix products, and the norm copies nothing.
 `fused.py` has two of the three functions in Triton kernels.
 """
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -43,7 +44,10 @@ def lean_forward(block: Any, x: Tensor, fused: bool = False) -> Tensor:
         Map (B, C, H, W) in channels-last memory.
     """
     device = x.device.type
-    autocast = torch.is_autocast_enabled(device)
+    # The meta device has no autocast and raises.
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(
+        device
+    )
     dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
 
     def weights(layer: Any) -> tuple[Tensor, Tensor]:
@@ -52,7 +56,7 @@ def lean_forward(block: Any, x: Tensor, fused: bool = False) -> Tensor:
     # 0 for a picture that skips the block: the random numbers that a map would take.
     keep_mask = block.drop_path(x.new_ones(len(x), 1, 1, 1))
     tokens = x.permute(0, 2, 3, 1).contiguous()
-    with torch.autocast(device, enabled=False):
+    with torch.autocast(device, enabled=False) if autocast else nullcontext():
         norm = block.norm
         hidden = NormLinear.apply(
             tokens, norm.weight, norm.bias, norm.eps, *weights(block.pointwise_in)

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmpatchconvnet import PatchConvNet
 from mmpatchconvnet.models.block.lean import GatedResidual, GeluDepthwise, NormLinear
@@ -132,6 +134,31 @@ def test_without_gradients_nothing_is_lean_about_it():
     with torch.no_grad():
         for theirs, ours in zip(plain(x), lean(x), strict=True):
             assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize('settings', [{}, dict(drop_path_rate=0.5, with_cp=True)])
+def test_multiply_adds_can_be_counted_on_the_meta_device(settings):
+    counts = []
+    for column in pair_of_columns(**settings):
+        with FlopCounterMode(display=False) as counter, torch.device('meta'):
+            maps = results(column.to('meta'), torch.empty(2, 3, 32, 48))
+        assert {y.device.type for y in maps} == {'meta'}
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize('dtype', [None, torch.bfloat16])
+def test_fake_tensors_have_the_shapes_and_dtypes_of_true_ones(dtype):
+    def described() -> list[tuple]:
+        column = PatchConvNet(ARCH, block_impl='lean')
+        with torch.autocast('cpu', dtype, enabled=dtype is not None):
+            return [
+                (y.shape, y.dtype) for y in results(column, torch.ones(1, 3, 32, 48))
+            ]
+
+    with FakeTensorMode():
+        fake = described()
+    assert fake == described()
 
 
 def test_another_norm_is_refused():
