@@ -225,12 +225,12 @@ class PatchConvNet(BaseModule):
         Raises:
             ValueError: The norm of the blocks is neither LayerNorm nor BatchNorm.
         """
-        self.eval().requires_grad_(False)
-        self.stem = FoldedStem(self.stem)
         self.blocks = nn.ModuleList(
             block if isinstance(block, FoldedBlock) else FoldedBlock(block)
             for block in self.blocks
         )
+        self.stem = FoldedStem(self.stem)
+        self.eval().requires_grad_(False)
         # So that all blocks get maps of one layout: one compiled code serves them.
         self.stem.to(memory_format=torch.channels_last)
 

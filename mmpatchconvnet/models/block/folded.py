@@ -61,10 +61,11 @@ class FoldedBlock(nn.Module):
         With weights in half precision it runs in their dtype, in autocast too.
         """
         x = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
-        dtype = self.linear_in.weight.dtype
-        if dtype == torch.float32:
-            return self.run(x).permute(0, 3, 1, 2)
-        with torch.autocast(x.device.type, enabled=False):
+        dtype, device = self.linear_in.weight.dtype, x.device.type
+        # The meta device has no autocast and raises.
+        if dtype == torch.float32 or not torch.amp.is_autocast_available(device):
+            return self.run(x.to(dtype)).permute(0, 3, 1, 2)
+        with torch.autocast(device, enabled=False):
             return self.run(x.to(dtype)).permute(0, 3, 1, 2)
 
     def run(self, x: Tensor) -> Tensor:

@@ -82,3 +82,20 @@ def test_the_image_gets_the_gradient_of_the_unfolded_column(block_impl, size):
     column.switch_to_deploy()
     (after,) = torch.autograd.grad(column(x)[0].sin().sum(), x)
     assert (after - before).abs().max() <= 1e-4 * before.abs().max()
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_a_folded_column_has_shapes_on_the_meta_device(dtype):
+    column = random_column()
+    column.switch_to_deploy()
+    (x,) = column.to('meta', dtype)(torch.empty(1, 3, 40, 72, device='meta'))
+    assert (tuple(x.shape), x.dtype) == ((1, 32, 3, 5), dtype)
+
+
+def test_a_column_that_cannot_be_folded_stays_as_it_is():
+    column = PatchConvNet(ARCH, norm_cfg=dict(type='GN', num_groups=4)).train()
+    before = dict(column.named_modules())
+    with pytest.raises(ValueError, match='GroupNorm.*LayerNorm or BatchNorm'):
+        column.switch_to_deploy()
+    assert dict(column.named_modules()) == before
+    assert column.training and all(p.requires_grad for p in column.parameters())
