@@ -1,7 +1,8 @@
 """The registries this package fills, as children of mmengine's.
 
 mmengine imports this module by itself when a config of any host says
-`type='mmpatchconvnet.X'`, and the `locations` on the first look-up.
+`type='mmpatchconvnet.X'`, and the `locations` on the first look-up. It imports
+`checkpoints`, so that mmengine reads all files of such a config as data only.
 """
 
 from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
@@ -13,6 +14,8 @@ from mmengine.registry import (
 )
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import Registry
+
+from mmpatchconvnet import checkpoints  # noqa: F401
 
 MODELS = Registry(
     'model',

@@ -1,4 +1,7 @@
-"""Checkpoints: official ones and ours, read safely, renamed and loaded strictly."""
+"""Checkpoints: official ones and ours, read safely, renamed and loaded strictly.
+
+Importing this makes mmengine and its hosts read theirs as data only, see `data_only`.
+"""
 
 from mmpatchconvnet.checkpoints.conversion import (
     CheckpointError,
@@ -7,6 +10,7 @@ from mmpatchconvnet.checkpoints.conversion import (
     convert_to_deit,
 )
 from mmpatchconvnet.checkpoints.convert_file import MODES, KeyGroup, convert_file
+from mmpatchconvnet.checkpoints.data_only import load_checkpoint
 from mmpatchconvnet.checkpoints.files import load_file, local_file
 from mmpatchconvnet.checkpoints.loading import (
     check_start,
@@ -25,6 +29,7 @@ __all__ = [
     'convert_deit_checkpoint',
     'convert_file',
     'convert_to_deit',
+    'load_checkpoint',
     'load_deit_checkpoint',
     'load_file',
     'load_weights',

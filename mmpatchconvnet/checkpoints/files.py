@@ -1,15 +1,21 @@
 """Files of checkpoints: read without running code in them, fetched from the web."""
 
 import os
+import pickle
+import re
 import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from pickle import UnpicklingError
+from typing import Any
 from urllib.parse import urlparse
 
+import numpy as np
 import torch
 from mmengine.dist import barrier, is_distributed
-from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.logging import HistoryBuffer
 
 from mmpatchconvnet.checkpoints.conversion import CheckpointError
 
@@ -17,19 +23,112 @@ WEB = ('http://', 'https://')
 
 
 def load_file(
-    path: str | Path, map_location: str | torch.device | None = 'cpu'
-) -> dict:
-    """Read a file that holds tensors, and besides at most what mmengine logs."""
-    # The classes of mmengine's log buffers; older versions do not list them.
-    allowed: list = getattr(mmengine_checkpoint, 'get_torch_safe_globals', list)()
-    torch.serialization.add_safe_globals(allowed)
+    path: str | Path, map_location: str | torch.device | Callable | None = 'cpu'
+) -> Any:
+    """Read a file that holds tensors, plain values and what mmengine logs.
+
+    Args:
+        path: A file of `torch.save`.
+        map_location: Where the tensors go, as in `torch.load`.
+
+    Raises:
+        CheckpointError: There is no such file, it is truncated, or it holds more than
+            data, which is then named and not run.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f'{path} is no file: give a checkpoint.')
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise CheckpointError(
-            f'{path} is torn or holds more than tensors: give a checkpoint that is '
-            'whole and saved as a state_dict.'
-        ) from error
+        with allowed_globals(), warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'Detected pickle protocol')
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # truncated files can raise anything
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: str | Path, error: Exception) -> CheckpointError:
+    """What to tell the user when a checkpoint could not be read as data."""
+    name = forbidden_global(path, error)
+    if name:
+        return CheckpointError(
+            f'{path} holds {name}, which could run code: give a checkpoint of tensors '
+            'and plain values, such as a saved state_dict.'
+        )
+    reason = re.split(r'\.\s|\n', f'{type(error).__name__}: {error}'.strip(': '))[0]
+    return CheckpointError(
+        f'{path} cannot be read as a checkpoint ({reason}): give a file that is whole '
+        'and was saved as a state_dict.'
+    )
+
+
+def forbidden_global(path: str | Path, error: Exception) -> str | None:
+    """The class or function for which a file was refused, if it was for one."""
+    if found := re.search(r'GLOBAL (\S+)', str(error)):
+        return found[1]
+    # torch reads protocol 2 only; of a newer pickle it does not say what is in it.
+    try:
+        with Path(path).open('rb') as file:
+            GlobalFinder(file).load()
+    except GlobalFound as found:
+        return str(found)
+    except Exception:  # no pickle
+        pass
+    return None
+
+
+class GlobalFound(Exception):
+    """The first global in a pickle."""
+
+
+class GlobalFinder(pickle.Unpickler):
+    """Stops at the first global of a pickle, before anything is called."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise GlobalFound(f'{module}.{name}')
+
+
+@contextmanager
+def allowed_globals() -> Iterator[None]:
+    """Let `torch.load(..., weights_only=True)` read `HistoryBuffer`s, here only."""
+    present = torch.serialization.get_safe_globals()
+    added = [one for one in ALLOWED if one not in present]
+    with torch.serialization.safe_globals(added):
+        yield
+
+
+def log_statistic(owner: type, name: str) -> Callable:
+    """A public method of `HistoryBuffer`: its pickles name some by `getattr`."""
+    if owner is not HistoryBuffer or name.startswith('_'):
+        raise pickle.UnpicklingError(f'GLOBAL builtins.getattr of {name} is refused')
+    return vars(HistoryBuffer)[name]
+
+
+def under_name(function: Callable, module: str, name: str) -> Callable:
+    """A function that torch's list of allowed globals knows by another name."""
+
+    def renamed(*args: Any) -> Any:
+        return function(*args)
+
+    renamed.__module__, renamed.__name__, renamed.__qualname__ = module, name, name
+    return renamed
+
+
+# What a pickled HistoryBuffer consists of. The functions of numpy that make arrays and
+# scalars have moved from numpy.core to numpy._core in numpy 2.
+ALLOWED: list[Any] = [
+    HistoryBuffer,
+    under_name(log_statistic, 'builtins', 'getattr'),
+    np.ndarray,
+    np.dtype,
+    *{type(np.dtype(code)) for code in np.typecodes['All']},
+    *(
+        under_name(value.__reduce__()[0], f'numpy.{core}.multiarray', name)
+        for value, name in ((np.empty(0), '_reconstruct'), (np.float64(), 'scalar'))
+        for core in ('core', '_core')
+    ),
+]
 
 
 def local_file(path: str) -> str:
@@ -41,8 +140,8 @@ def fetch(url: str) -> Path:
     """The place of a file in torch's cache, downloaded if it is not there.
 
     One process of a machine downloads it while the others wait: all must call this.
-    Before processes know of each other, each downloads for itself. As torch has it, a
-    place goes by the file's name: two URLs that end alike share it.
+    Before processes know of each other, each downloads for itself. As in torch, a file
+    is cached under its own name: two URLs that end alike share it.
 
     Raises:
         CheckpointError: It cannot be downloaded, or is no checkpoint.
@@ -63,7 +162,7 @@ def fetch(url: str) -> Path:
 
 
 def is_first_of_machine() -> bool:
-    # Not mmengine's get_local_rank: it asks for a process group that no launcher makes.
+    # Not mmengine's get_local_rank: it needs a process group that no launcher makes.
     return not is_distributed() or int(os.environ.get('LOCAL_RANK', 0)) == 0
 
 
@@ -74,14 +173,15 @@ def download(url: str, place: Path) -> None:
         with tempfile.TemporaryDirectory(prefix='.', dir=place.parent) as folder:
             partial = Path(folder, place.name)
             torch.hub.download_url_to_file(url, str(partial))
-            load_file(partial)  # a broken connection leaves a torn file and no error
+            try:
+                load_file(partial)  # a broken connection truncates it without an error
+            except CheckpointError as error:
+                fault = str(error).replace(str(partial), f'the file from {url}')
+                raise CheckpointError(
+                    f'{fault[:-1]}; try again, or put it at {place}.'
+                ) from None
             os.replace(partial, place)
     except (OSError, HTTPException) as error:
         raise CheckpointError(
             f'{url} cannot be downloaded ({error}): put it at {place}.'
-        ) from None
-    except CheckpointError:
-        raise CheckpointError(
-            f'{url} came torn or holds more than tensors: try again, or put a '
-            f'checkpoint that is whole at {place}.'
         ) from None

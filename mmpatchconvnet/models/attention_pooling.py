@@ -8,10 +8,10 @@ Official code: https://github.com/facebookresearch/deit (patchconvnet_models.py)
 from collections.abc import Sequence
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmpatchconvnet.models.layers import Mlp
+from mmpatchconvnet.models.strict_init import StrictModule
 from mmpatchconvnet.registry import MODELS
 
 
@@ -42,7 +42,7 @@ class ClassAttention(nn.Module):
 
 
 @MODELS.register_module()
-class AttentionPooling(BaseModule):
+class AttentionPooling(StrictModule):
     """Pools a map into class tokens with one attention block; a neck of a classifier.
 
     It takes the place of `GlobalAveragePooling` behind any backbone. One token attends

@@ -8,7 +8,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import BatchSampler, DataLoader, get_worker_info
 
 from mmpatchconvnet.registry import HOOKS
 
@@ -30,6 +30,8 @@ class IterationSeedHook(Hook):
     Not the same as without the stop are
 
     - an `EpochBasedTrainLoop` resumed within an epoch, which mmengine begins anew;
+    - an `IterBasedTrainLoop` with `fast_forward_on_resume=True`, which begins its data
+      anew, though with new augmentations;
     - gradients accumulated over steps, when the checkpoint falls between these steps;
     - with `num_workers=0`, mmengine 0.10.7 and an `IterBasedTrainLoop`, the pictures of
       the first step, as the skipped ones are loaded in the same process;
@@ -84,6 +86,7 @@ class SeededWorkers:
         self.key = (LOADING, runner.seed, runner.rank)
         self.num_workers = loader.num_workers
         self.first_batch = 0
+        self.by_pass = reads_in_passes(runner)
         # Workers that outlive an epoch are dealt out from the first one again.
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
         self.epoch_length = len(loader) if by_epoch else None
@@ -95,6 +98,8 @@ class SeededWorkers:
         if self.inner_start is not None:
             self.inner_start(worker)
         self.worker = self.next = worker
+        info: Any = get_worker_info()  # its seed is new in each pass over the data
+        self.pass_key = (info.seed - worker,) if self.by_pass else ()
         self._seed()
 
     def collate(self, samples: list) -> Any:
@@ -108,19 +113,26 @@ class SeededWorkers:
         return batch
 
     def _seed(self) -> None:
-        seed_generators(*self.key, self.first_batch + self.next)
+        seed_generators(*self.key, self.first_batch + self.next, *self.pass_key)
 
 
 def first_batch(runner: Runner) -> int:
     """The number of the batch that workers started now load first.
 
     That is 0 where mmengine loads all that a resumed run has already seen and throws it
-    away: in an `IterBasedTrainLoop` whose sampler cannot skip.
+    away, which `fast_forward_on_resume` turns off.
     """
+    replays = reads_in_passes(runner) and not getattr(
+        runner.train_loop, 'fast_forward_on_resume', False
+    )
+    return 0 if replays else runner.iter
+
+
+def reads_in_passes(runner: Runner) -> bool:
+    """Whether a loop of steps restarts its loader, whose sampler cannot skip."""
     batches: Any = runner.train_dataloader.batch_sampler
     can_skip = type(batches) is BatchSampler and hasattr(batches.sampler, 'skip')
-    replays = isinstance(runner.train_loop, IterBasedTrainLoop) and not can_skip
-    return 0 if replays else runner.iter
+    return isinstance(runner.train_loop, IterBasedTrainLoop) and not can_skip
 
 
 def seed_generators(*key: int) -> None:
