@@ -1,8 +1,7 @@
 """The registries this package fills, as children of mmengine's.
 
 mmengine imports this module by itself when a config of any host says
-`type='mmpatchconvnet.X'`, and the `locations` on the first look-up. It imports
-`checkpoints`, so that mmengine reads all files of such a config as data only.
+`type='mmpatchconvnet.X'`, and the `locations` on the first look-up.
 """
 
 from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
@@ -14,8 +13,6 @@ from mmengine.registry import (
 )
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import Registry
-
-from mmpatchconvnet import checkpoints  # noqa: F401
 
 MODELS = Registry(
     'model',

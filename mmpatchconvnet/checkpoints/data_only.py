@@ -5,10 +5,9 @@ mmengine, mmpretrain, mmdet and mmseg read every checkpoint, that of an `init_cf
 `CheckpointLoader.load_checkpoint`. Files from the web, and those that torch refuses to
 read with `weights_only=True`, it unpickles in full, and so runs the code in them.
 
-Importing `mmpatchconvnet.checkpoints` replaces this one method. All our scripts import
-it, and so does `mmpatchconvnet.registry`, which mmengine imports as soon as a config
-names a part of this package: then hosts' own scripts and inference helpers are safe
-too. `import mmpatchconvnet` alone does not replace it, as it imports no torch.
+Importing this replaces that one method. `import mmpatchconvnet` sees to it as soon as
+`mmengine.runner` is imported, by whomever: an inferencer of a host reads its weights
+before it builds the model, so our scripts or models would import this too late.
 """
 
 import os

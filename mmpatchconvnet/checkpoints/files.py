@@ -115,8 +115,9 @@ def under_name(function: Callable, module: str, name: str) -> Callable:
     return renamed
 
 
-# What a pickled HistoryBuffer consists of. The functions of numpy that make arrays and
-# scalars have moved from numpy.core to numpy._core in numpy 2.
+# What a pickled HistoryBuffer consists of. The functions that make arrays and scalars
+# have moved from numpy.core to numpy._core in numpy 2.
+NUMPY_MAKERS: list[Any] = [x.__reduce__()[0] for x in (np.empty(0), np.float64())]
 ALLOWED: list[Any] = [
     HistoryBuffer,
     under_name(log_statistic, 'builtins', 'getattr'),
@@ -124,8 +125,8 @@ ALLOWED: list[Any] = [
     np.dtype,
     *{type(np.dtype(code)) for code in np.typecodes['All']},
     *(
-        under_name(value.__reduce__()[0], f'numpy.{core}.multiarray', name)
-        for value, name in ((np.empty(0), '_reconstruct'), (np.float64(), 'scalar'))
+        under_name(function, f'numpy.{core}.multiarray', function.__name__)
+        for function in NUMPY_MAKERS
         for core in ('core', '_core')
     ),
 ]

@@ -19,6 +19,8 @@ class StrictModule(BaseModule):
     a part of the module. mmengine only logs the keys that differ.
     """
 
+    init_cfg: dict | list[dict] | None
+
     def init_weights(self) -> None:
         """Initialize as `init_cfg` says, from checkpoints last, as mmengine does.
 

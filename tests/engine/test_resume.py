@@ -1,4 +1,4 @@
-"""Stopped runs that resume as if nothing had happened, and runs that can be repeated."""
+"""Stopped runs that resume as if never stopped, and runs that can be repeated."""
 
 import json
 import os
@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, MODELS
+from torch import nn
 
 from mmpatchconvnet.checkpoints import CheckpointError, files, load_file
 from mmpatchconvnet.datasets import write_scenes
@@ -20,6 +23,26 @@ from mmpatchconvnet.engine.provenance import git_state, short_commit
 from mmpatchconvnet.engine.resume import choose_checkpoint
 
 ROOT = Path(__file__).parents[2]
+
+
+@MODELS.register_module()
+class ToyModel(BaseModel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+    def forward(self, x: list[torch.Tensor], mode: str = 'tensor') -> dict:
+        return dict(loss=self.layer(torch.stack(x)).square().mean())
+
+
+@DATASETS.register_module()
+class ToyData(torch.utils.data.Dataset):
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> dict:
+        return dict(x=torch.ones(1))
+
 
 # ----------------------------------------------------------- which checkpoint is chosen
 
@@ -111,11 +134,57 @@ def test_a_moved_or_copied_work_directory_and_own_file_names(tmp_path):
     assert cfg.load_from == str(tmp_path / 'step-8.pth')
 
 
+def test_only_what_a_training_has_saved_is_resumed(tmp_path):
+    path = str(tmp_path / 'weights.pth')
+    for content in (dict(state_dict={}), dict(meta=dict(seed=1)), [torch.zeros(1)]):
+        torch.save(content, path)
+        with pytest.raises(CheckpointError, match=r'weights\.pth was not .* load_from'):
+            choose_checkpoint(Config(dict(resume=True, load_from=path)))
+
+
 def test_with_no_checkpoint_the_run_starts_as_the_config_says(tmp_path):
     cfg = Config(dict(work_dir=str(tmp_path), resume='auto', load_from='start.pth'))
     (note,) = notes_on(cfg)
     assert note == f'{tmp_path} has no checkpoint to resume: training starts anew.'
     assert (cfg.resume, cfg.load_from) == (False, 'start.pth')
+
+
+def test_a_checkpoint_is_read_once_and_then_by_mmengine(tmp_path, monkeypatch):
+    cfg = Config(
+        dict(
+            model=dict(type='ToyModel'),
+            work_dir=str(tmp_path),
+            train_dataloader=dict(
+                dataset=dict(type='ToyData'),
+                sampler=dict(type='InfiniteSampler'),
+                batch_size=1,
+            ),
+            train_cfg=dict(by_epoch=False, max_iters=2),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+            default_hooks=dict(
+                checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2)
+            ),
+            default_scope='mmengine',
+            resume='auto',
+        )
+    )
+    first = build_runner(Config(dict(cfg, resume=False)), training=True)
+    first.train()
+    (tmp_path / 'iter_3.pth').write_bytes(b'truncated')  # read once more, and skipped
+    (tmp_path / 'last_checkpoint').write_text('iter_3.pth')
+    read = []
+    load = torch.load
+
+    def counted(path, *arguments, **settings):
+        read.append(Path(path).name)
+        return load(path, *arguments, **settings)
+
+    monkeypatch.setattr(torch, 'load', counted)
+    runner = build_runner(cfg, training=True)
+    assert read == ['iter_3.pth', 'iter_2.pth']
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner.load_or_resume()
+    assert read[2:] == ['iter_2.pth']
 
 
 # ------------------------------------------------------------------- the tool, for real

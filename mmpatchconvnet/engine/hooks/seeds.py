@@ -1,5 +1,6 @@
 """Random numbers that depend on seed and iteration, and on nothing before."""
 
+import contextlib
 import random
 from typing import Any
 
@@ -87,9 +88,8 @@ class SeededWorkers:
         self.num_workers = loader.num_workers
         self.first_batch = 0
         self.by_pass = reads_in_passes(runner)
-        # Workers that outlive an epoch are dealt out from the first one again.
-        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-        self.epoch_length = len(loader) if by_epoch else None
+        # Workers that outlive a pass are dealt out from the first one again.
+        self.pass_length = pass_length(runner)
         self.inner_collate, loader.collate_fn = loader.collate_fn, self.collate
         self.inner_start, loader.worker_init_fn = loader.worker_init_fn, self.start
 
@@ -106,8 +106,8 @@ class SeededWorkers:
         """In a worker, when the samples of a batch are loaded."""
         batch = self.inner_collate(samples)
         self.next += self.num_workers
-        if self.epoch_length is not None and self.next >= self.epoch_length:
-            self.first_batch += self.epoch_length
+        if self.pass_length is not None and self.next >= self.pass_length:
+            self.first_batch += self.pass_length
             self.next = self.worker
         self._seed()
         return batch
@@ -126,6 +126,14 @@ def first_batch(runner: Runner) -> int:
         runner.train_loop, 'fast_forward_on_resume', False
     )
     return 0 if replays else runner.iter
+
+
+def pass_length(runner: Runner) -> int | None:
+    """After how many batches the loader restarts, where it does and that is known."""
+    if isinstance(runner.train_loop, EpochBasedTrainLoop) or reads_in_passes(runner):
+        with contextlib.suppress(TypeError):  # an iterable data set has no length
+            return len(runner.train_dataloader)
+    return None
 
 
 def reads_in_passes(runner: Runner) -> bool:
