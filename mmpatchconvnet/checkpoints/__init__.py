@@ -10,14 +10,14 @@ from mmpatchconvnet.checkpoints.conversion import (
     convert_to_deit,
 )
 from mmpatchconvnet.checkpoints.convert_file import MODES, KeyGroup, convert_file
-from mmpatchconvnet.checkpoints.data_only import load_checkpoint
-from mmpatchconvnet.checkpoints.files import load_file, local_file
+from mmpatchconvnet.checkpoints.files import local_file
 from mmpatchconvnet.checkpoints.loading import (
     check_start,
     load_weights,
     read_weights,
 )
 from mmpatchconvnet.checkpoints.official import OFFICIAL_FILES, load_deit_checkpoint
+from mmpatchconvnet.checkpoints.reading import load_file
 
 __all__ = [
     'MODES',
@@ -29,7 +29,6 @@ __all__ = [
     'convert_deit_checkpoint',
     'convert_file',
     'convert_to_deit',
-    'load_checkpoint',
     'load_deit_checkpoint',
     'load_file',
     'load_weights',

@@ -21,10 +21,10 @@ from mmengine.runner import CheckpointLoader
 
 from mmpatchconvnet.checkpoints.config_text import drop_code
 from mmpatchconvnet.checkpoints.conversion import CheckpointError
-from mmpatchconvnet.checkpoints.files import (
+from mmpatchconvnet.checkpoints.files import local_file
+from mmpatchconvnet.checkpoints.reading import (
     allowed_globals,
     load_file,
-    local_file,
     unreadable,
 )
 

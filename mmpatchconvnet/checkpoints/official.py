@@ -16,11 +16,8 @@ from mmpatchconvnet.checkpoints.conversion import (
     CheckpointError,
     convert_deit_checkpoint,
 )
-from mmpatchconvnet.checkpoints.files import (
-    fetch,
-    is_first_of_machine,
-    load_file,
-)
+from mmpatchconvnet.checkpoints.files import fetch, is_first_of_machine
+from mmpatchconvnet.checkpoints.reading import load_file
 
 OFFICIAL_URL = 'https://dl.fbaipublicfiles.com/deit'
 OFFICIAL_FILES = (

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 CLASSIFIER = ROOT / 'configs' / 'demo' / 'classifier_patchconvnet-tiny_scenes.py'
 SMALL = """
 model = dict(
-    backbone=dict(arch=dict(embed_dims=16, depth=1), init_cfg=None),
+    backbone=dict(arch=dict(embed_dims=16, depth=1)),
     neck=dict(in_channels=16),
     head=dict(in_channels=16),
 )
@@ -26,13 +26,14 @@ PRETRAINED = "dict(type='Pretrained', checkpoint={trap!r})"
 # What of a config may name a file.
 DOORS = {
     'whole model': f'model = dict(init_cfg={PRETRAINED})',
-    'backbone': f'model = dict(backbone=dict(init_cfg={PRETRAINED}))',
+    'backbone': 'model = dict(backbone=dict(init_cfg=dict(_delete_=True, '
+    "type='Pretrained', checkpoint={trap!r})))",
     'neck': f'model = dict(neck=dict(init_cfg={PRETRAINED}))',
     'head': f'model = dict(head=dict(init_cfg={PRETRAINED}))',
     'list': "model = dict(backbone=dict(init_cfg=[dict(type='Pretrained', "
     'checkpoint={trap!r})]))',
-    'override': "model = dict(backbone=dict(init_cfg=dict(type='Constant', val=1, "
-    "layer='Linear', override=dict(type='Pretrained', name='stem', "
+    'override': 'model = dict(backbone=dict(init_cfg=dict(_delete_=True, '
+    "type='Constant', val=1, layer='Linear', override=dict(type='Pretrained', name='stem', "
     'checkpoint={trap!r}))))',
     'pretrained': 'model = dict(pretrained={trap!r})',
     'backbone of a host': "model = dict(backbone=dict(_delete_=True, type='ResNet', "

@@ -244,7 +244,8 @@ def train(
         cwd=place,
         capture_output=True,
         text=True,
-        env=os.environ | dict(PYTHONPATH=str(place), KILL_AT=str(kill_at), KILL_BY=by),
+        env=os.environ
+        | dict(PYTHONPATH=f'{place}:{ROOT}', KILL_AT=str(kill_at), KILL_BY=by),
     )
 
 
