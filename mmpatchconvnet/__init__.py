@@ -26,6 +26,8 @@ _SUBMODULES = ('checkpoints', 'datasets', 'engine', 'models', 'visualization')
 __all__ = ['__version__', *sorted({*_MODULE_OF} - {'PerTokenLinearHead'}), *_SUBMODULES]
 
 compat.install()
+# From here on, mmengine and its hosts read checkpoints as data only.
+compat.import_after('mmengine.runner', 'mmpatchconvnet.checkpoints')
 
 
 def __getattr__(name: str) -> Any:

@@ -329,7 +329,7 @@ def zero_weights(module: nn.Module) -> None:
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_a_detector_without_fpn_answers_as_before(dtype):
-    cfg = load(CONFIGS['detector']['s60'])
+    cfg = read_config(CONFIGS['detector']['s60'])
     cfg.model.backbone.update(arch=ARCH, out_indices=(0, 1, 2, 3))
     cfg.model.neck = [dict(PYRAMID, scales=(4, 2, 1, 0.5), _scope_='mmpatchconvnet')]
     cfg.model.rpn_head.update(in_channels=32)

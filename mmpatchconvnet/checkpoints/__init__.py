@@ -1,4 +1,7 @@
-"""Checkpoints: official ones and ours, read safely, renamed and loaded strictly."""
+"""Checkpoints: official ones and ours, read safely, renamed and loaded strictly.
+
+Importing this makes mmengine and its hosts read theirs as data only, see `data_only`.
+"""
 
 from mmpatchconvnet.checkpoints.conversion import (
     CheckpointError,
@@ -7,13 +10,14 @@ from mmpatchconvnet.checkpoints.conversion import (
     convert_to_deit,
 )
 from mmpatchconvnet.checkpoints.convert_file import MODES, KeyGroup, convert_file
-from mmpatchconvnet.checkpoints.files import load_file, local_file
+from mmpatchconvnet.checkpoints.files import local_file
 from mmpatchconvnet.checkpoints.loading import (
     check_start,
     load_weights,
     read_weights,
 )
 from mmpatchconvnet.checkpoints.official import OFFICIAL_FILES, load_deit_checkpoint
+from mmpatchconvnet.checkpoints.reading import load_file
 
 __all__ = [
     'MODES',

@@ -1,35 +1,18 @@
-"""Files of checkpoints: read without running code in them, fetched from the web."""
+"""Files of checkpoints, fetched from the web where their name is a URL."""
 
 import os
 import tempfile
 from http.client import HTTPException
 from pathlib import Path
-from pickle import UnpicklingError
 from urllib.parse import urlparse
 
 import torch
 from mmengine.dist import barrier, is_distributed
-from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from mmpatchconvnet.checkpoints.conversion import CheckpointError
+from mmpatchconvnet.checkpoints.reading import load_file
 
 WEB = ('http://', 'https://')
-
-
-def load_file(
-    path: str | Path, map_location: str | torch.device | None = 'cpu'
-) -> dict:
-    """Read a file that holds tensors, and besides at most what mmengine logs."""
-    # The classes of mmengine's log buffers; older versions do not list them.
-    allowed: list = getattr(mmengine_checkpoint, 'get_torch_safe_globals', list)()
-    torch.serialization.add_safe_globals(allowed)
-    try:
-        return torch.load(path, map_location=map_location, weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise CheckpointError(
-            f'{path} is torn or holds more than tensors: give a checkpoint that is '
-            'whole and saved as a state_dict.'
-        ) from error
 
 
 def local_file(path: str) -> str:
@@ -41,8 +24,8 @@ def fetch(url: str) -> Path:
     """The place of a file in torch's cache, downloaded if it is not there.
 
     One process of a machine downloads it while the others wait: all must call this.
-    Before processes know of each other, each downloads for itself. As torch has it, a
-    place goes by the file's name: two URLs that end alike share it.
+    Before processes know of each other, each downloads for itself. As in torch, a file
+    is cached under its own name: two URLs that end alike share it.
 
     Raises:
         CheckpointError: It cannot be downloaded, or is no checkpoint.
@@ -63,7 +46,7 @@ def fetch(url: str) -> Path:
 
 
 def is_first_of_machine() -> bool:
-    # Not mmengine's get_local_rank: it asks for a process group that no launcher makes.
+    # Not mmengine's get_local_rank: it needs a process group that no launcher makes.
     return not is_distributed() or int(os.environ.get('LOCAL_RANK', 0)) == 0
 
 
@@ -74,14 +57,15 @@ def download(url: str, place: Path) -> None:
         with tempfile.TemporaryDirectory(prefix='.', dir=place.parent) as folder:
             partial = Path(folder, place.name)
             torch.hub.download_url_to_file(url, str(partial))
-            load_file(partial)  # a broken connection leaves a torn file and no error
+            try:
+                load_file(partial)  # a broken connection truncates it without an error
+            except CheckpointError as error:
+                fault = str(error).replace(str(partial), f'the file from {url}')
+                raise CheckpointError(
+                    f'{fault[:-1]}; try again, or put it at {place}.'
+                ) from None
             os.replace(partial, place)
     except (OSError, HTTPException) as error:
         raise CheckpointError(
             f'{url} cannot be downloaded ({error}): put it at {place}.'
-        ) from None
-    except CheckpointError:
-        raise CheckpointError(
-            f'{url} came torn or holds more than tensors: try again, or put a '
-            f'checkpoint that is whole at {place}.'
         ) from None

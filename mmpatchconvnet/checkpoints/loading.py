@@ -1,9 +1,8 @@
 """Loading checkpoints strictly."""
 
 import re
-from pathlib import Path
+from typing import Any
 
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from mmpatchconvnet.checkpoints.conversion import (
@@ -11,26 +10,16 @@ from mmpatchconvnet.checkpoints.conversion import (
     check_keys,
     tensors_of,
 )
-from mmpatchconvnet.checkpoints.files import load_file, local_file
+from mmpatchconvnet.checkpoints.data_only import load_checkpoint
 
 
 def read_weights(path: str) -> dict[str, Tensor]:
     """The tensors of a checkpoint: a file, a URL, or `deit://NAME`.
 
-    Files and downloads are read with `weights_only=True`: no code in them is run. What
-    is behind other schemes, such as `s3://`, mmengine reads in its own way.
-
     Raises:
         CheckpointError: There is no such file, more than data in it, or no tensors.
     """
-    path = local_file(path)
-    if '://' in path:
-        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    elif not Path(path).is_file():
-        raise CheckpointError(f'{path} is no file: give a checkpoint.')
-    else:
-        checkpoint = load_file(path)
-    return tensors_of(checkpoint)
+    return tensors_of(load_checkpoint(path, map_location='cpu', logger='silent'))
 
 
 def load_weights(
@@ -73,13 +62,23 @@ def load_weights(
     model.load_state_dict(weights)
 
 
-def check_start(model: nn.Module, path: str, resume: bool) -> None:
+def check_start(model: nn.Module, path: str, resume: bool, content: Any = None) -> None:
     """Raise unless a training of this model can start from a checkpoint.
 
     To resume, all keys must be the model's; to start from its weights, as in
     fine-tuning with other classes, at least one tensor must fit.
+
+    Args:
+        model: A model without its distributed wrapper.
+        path: A file, a URL, or `deit://NAME`.
+        resume: Whether the training goes on, with optimizer and schedule.
+        content: What is in the checkpoint, if it has been read already.
+
+    Raises:
+        CheckpointError: It cannot start so, or the checkpoint cannot be read.
     """
-    weights, own = read_weights(path), model.state_dict()
+    weights = read_weights(path) if content is None else tensors_of(content)
+    own = model.state_dict()
     name = type(model).__name__
     if resume:
         remedy = 'give a checkpoint of this config'

@@ -16,11 +16,8 @@ from mmpatchconvnet.checkpoints.conversion import (
     CheckpointError,
     convert_deit_checkpoint,
 )
-from mmpatchconvnet.checkpoints.files import (
-    fetch,
-    is_first_of_machine,
-    load_file,
-)
+from mmpatchconvnet.checkpoints.files import fetch, is_first_of_machine
+from mmpatchconvnet.checkpoints.reading import load_file
 
 OFFICIAL_URL = 'https://dl.fbaipublicfiles.com/deit'
 OFFICIAL_FILES = (
@@ -76,7 +73,7 @@ def load_deit_checkpoint(
     place = fetch(f'{OFFICIAL_URL}/{name}.pth')
     check_hash(place)
     weights = convert_deit_checkpoint(load_file(place, map_location))
-    # Only now, as a record of a torn file would speak against the whole one.
+    # Only now, as a record of a truncated file would refuse the whole one.
     if is_first_of_machine() and not record_of(place).exists():
         record_hash(place)
     return dict(state_dict=weights)

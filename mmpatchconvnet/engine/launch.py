@@ -156,14 +156,13 @@ def build_runner(cfg: Config, training: bool) -> Runner | FlexibleRunner:
         cfg.pop('runner_type', None)
         cfg.pop('strategy', None)
     prepare_processes(cfg)
-    notes = choose_checkpoint(cfg)
+    notes, content = choose_checkpoint(cfg)
     if cfg.get('runner_type'):
         runner = RUNNERS.build(cfg)
     else:
         runner = (Runner if training else EvaluationRunner).from_cfg(cfg)
     agree_on_checkpoint(runner, notes)
     if cfg.get('load_from'):
-        # What holds code is refused here and in `check_start`: mmengine would run it.
         runner._load_from = cfg.load_from = local_file(cfg.load_from)
     write_environment(runner)
     if isinstance(runner.model, dict):  # a FlexibleRunner builds and wraps it later
@@ -171,5 +170,5 @@ def build_runner(cfg: Config, training: bool) -> Runner | FlexibleRunner:
     model = getattr(runner.model, 'module', runner.model)
     check_features(model)
     if cfg.get('load_from') and not Path(cfg.load_from).is_dir():
-        check_start(model, cfg.load_from, resume=cfg.get('resume', False))
+        check_start(model, cfg.load_from, cfg.get('resume', False), content)
     return runner

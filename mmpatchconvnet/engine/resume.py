@@ -1,6 +1,7 @@
-"""Going on from the newest checkpoint that can be read, with the seed of its run."""
+"""Resuming from the newest checkpoint that can be read, with the seed of its run."""
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import all_gather_object
@@ -9,53 +10,76 @@ from mmengine.runner import FlexibleRunner, Runner
 from mmpatchconvnet.checkpoints import CheckpointError, load_file, local_file
 
 
-def choose_checkpoint(cfg: Config) -> list[str]:
-    """Find what a config with `resume='auto'` goes on from, and set `load_from` to it.
+def choose_checkpoint(cfg: Config) -> tuple[list[str], dict | None]:
+    """Find what a config with `resume='auto'` resumes, and set `load_from` to it.
 
     mmengine's `resume=True` without `load_from` means the same. With no checkpoint at
     all the run starts as the config says. The seed is that of the stopped run, whatever
     the config says: mmengine takes it over only after it has ordered the data.
 
     Returns:
-        What the user should know, for a log that does not exist yet.
+        What the user should know, for a log that does not exist yet, and what is in the
+        checkpoint, so that nobody has to read it again: None if there is none to
+        resume, or if it is a folder or remote.
 
     Raises:
         CheckpointError: None of the checkpoints can be read, or not the one given.
     """
     if not cfg.get('resume'):
-        return []
+        return [], None
     notes: list[str] = []
+    content = None
     if cfg.resume == 'auto' or not cfg.get('load_from'):
-        newest, notes = newest_checkpoint(cfg)
+        newest, content, notes = newest_checkpoint(cfg)
         cfg.resume = newest is not None
         cfg.load_from = newest or cfg.get('load_from')
-    if cfg.resume:
-        cfg.load_from = local_file(cfg.load_from)
-        notes += take_seed(cfg)
-    return notes
+    if not cfg.resume:
+        return notes, None
+    cfg.load_from = local_file(cfg.load_from)
+    if content is None and '://' not in cfg.load_from:
+        content = read_training(cfg.load_from)
+    return notes + take_seed(cfg, content), content
 
 
-def take_seed(cfg: Config) -> list[str]:
+def take_seed(cfg: Config, content: dict | None) -> list[str]:
     """Set the seed to that of the checkpoint, and say so where it was another."""
     randomness = cfg.get('randomness') or {}
     given = randomness.get('seed')
-    if not Path(cfg.load_from).is_file():  # not read here: a folder, or remote
+    if content is None:
         unknown = f'the seed in {cfg.load_from} is not read: give it with --seed.'
         return [unknown] if given is None else []
-    content = load_file(cfg.load_from)
-    seed = content.get('meta', {}).get('seed') if isinstance(content, dict) else None
+    seed = content['meta'].get('seed')
     if seed is None or seed == given:
         return []
     cfg.randomness = dict(randomness, seed=seed)
     if given is None:
         return []
-    return [f'the seed is {seed}, that of {cfg.load_from}, in the place of {given}.']
+    return [f'the seed is {seed}, that of {cfg.load_from}, instead of {given}.']
 
 
-def newest_checkpoint(cfg: Config) -> tuple[str | None, list[str]]:
-    """The newest checkpoint of the work directory that can be read, and warnings.
+def read_training(path: str | Path) -> dict | None:
+    """What a training has saved; None for a folder, which each rank reads in part.
 
-    The one that `last_checkpoint` names comes first, then the last written.
+    Raises:
+        CheckpointError: It cannot be read, or was not saved by a training.
+    """
+    if Path(path).is_dir():
+        return None
+    content: Any = load_file(path)
+    meta = content.get('meta') if isinstance(content, dict) else None
+    if not isinstance(meta, dict) or 'iter' not in meta:
+        raise CheckpointError(
+            f'{path} was not saved by a training: start from its weights with '
+            'load_from instead of resuming it.'
+        )
+    return content
+
+
+def newest_checkpoint(cfg: Config) -> tuple[str | None, dict | None, list[str]]:
+    """The newest checkpoint of the work directory, its content, and warnings.
+
+    The one that `last_checkpoint` names comes first, then the last written; those that
+    cannot be read are skipped.
 
     Raises:
         CheckpointError: There are checkpoints, but none can be read.
@@ -66,28 +90,29 @@ def newest_checkpoint(cfg: Config) -> tuple[str | None, list[str]]:
     if pointer.is_file():
         name = pointer.read_text(errors='replace').strip('\0 \n')
         if '://' in name:  # not on this machine: mmengine reads it
-            return name, []
+            return name, None, []
         # The work directory may have been moved or copied since.
         places = (work_dir / Path(name).name, Path(name))
         named = [path for path in places if path.suffix == '.pth' and path.exists()]
         if not named:
-            notes.append(f'{pointer} names {name!r}, which is not there: passed over.')
+            notes.append(f'{pointer} names {name!r}, which does not exist: skipped.')
 
     folders = {work_dir, *(path.parent for path in named)}
     candidates = named[:1] + by_age(files_of_run(cfg, folders))
-    torn = []
+    unreadable = []
     for path in dict.fromkeys(candidates):
-        if is_whole(path):
-            return str(path), notes
-        torn.append(path.name)
-        notes.append(f'{path} is torn or no checkpoint of a training: passed over.')
-    if torn:
+        try:
+            return str(path), read_training(path), notes
+        except CheckpointError as error:
+            unreadable.append(path.name)
+            notes.append(f'skipped: {error}')
+    if unreadable:
         raise CheckpointError(
-            f'no checkpoint in {cfg.work_dir} can be read ({", ".join(torn)}): remove '
-            'them to train from the beginning, or give --resume a file that is whole.'
+            f'no checkpoint in {cfg.work_dir} can be read ({", ".join(unreadable)}): '
+            'remove them to train from the beginning, or give --resume a whole file.'
         )
     notes.append(f'{cfg.work_dir} has no checkpoint to resume: training starts anew.')
-    return None, notes
+    return None, None, notes
 
 
 def files_of_run(cfg: Config, folders: set[Path]) -> set[Path]:
@@ -101,14 +126,6 @@ def files_of_run(cfg: Config, folders: set[Path]) -> set[Path]:
 def by_age(paths: set[Path]) -> list[Path]:
     """The last written first."""
     return sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a checkpoint can be read; a folder of sharded ones is not looked into."""
-    try:
-        return path.is_dir() or 'iter' in load_file(path)['meta']
-    except Exception:  # torn bytes can raise anything
-        return False
 
 
 def agree_on_checkpoint(runner: Runner | FlexibleRunner, notes: list[str]) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmpatchconvnet.models.layers import Mlp
+from mmpatchconvnet.models.strict_init import StrictModule
 from mmpatchconvnet.registry import MODELS
 
 
@@ -52,7 +52,7 @@ class ClassAttention(nn.Module):
 
 
 @MODELS.register_module()
-class AttentionPooling(BaseModule):
+class AttentionPooling(StrictModule):
     """Pools a map into class tokens with one attention block; a neck of a classifier.
 
     It takes the place of `GlobalAveragePooling` behind any backbone. One token attends

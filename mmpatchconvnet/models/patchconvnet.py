@@ -14,13 +14,12 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmpatchconvnet.checkpoints import load_weights
 from mmpatchconvnet.models.block.eager import PatchConvBlock
 from mmpatchconvnet.models.block.folded import FoldedBlock, FoldedStem
+from mmpatchconvnet.models.strict_init import StrictModule
 from mmpatchconvnet.registry import MODELS
 
 # The letter is the width, the number the depth; only s60 starts its LayerScale at 1e-4.
@@ -58,7 +57,7 @@ class ConvStem(nn.Module):
 
 
 @MODELS.register_module()
-class PatchConvNet(BaseModule):
+class PatchConvNet(StrictModule):
     """The PatchConvNet column, a backbone for classifiers, detectors and segmentors.
 
     Every map it returns has the width of the column and stride 16, whatever the height
@@ -89,7 +88,8 @@ class PatchConvNet(BaseModule):
         norm_cfg: Norm of the blocks; None is the LayerNorm of all released models. A
             BatchNorm counts each batch twice under `with_cp`.
         init_cfg: Initialization of mmengine, such as
-            `dict(type='Pretrained', checkpoint=..., prefix='backbone.')`.
+            `dict(type='Pretrained', checkpoint=..., prefix='backbone.')`. A checkpoint
+            must fit, but for the blocks behind the last tap, which are not built.
 
     Raises:
         ValueError: An unknown `arch` or `block_impl`, or an index, rate or stage out of
@@ -198,26 +198,6 @@ class PatchConvNet(BaseModule):
             if i in self.out_indices:
                 taps.append(x)
         return x, taps
-
-    def init_weights(self) -> None:
-        """mmengine's, but a `Pretrained` checkpoint that does not fit is an error.
-
-        It may hold the blocks behind the last tap, which are not built.
-
-        Raises:
-            CheckpointError: Keys or shapes are not those of this column.
-        """
-        cfg = self.init_cfg
-        if not isinstance(cfg, dict) or cfg.get('type') != 'Pretrained':
-            super().init_weights()
-            return
-        load_weights(
-            self,
-            cfg['checkpoint'],
-            prefix=cfg.get('prefix') or '',
-            optional=r'blocks\.\d+\.',
-        )
-        self.is_init = True
 
     def switch_to_deploy(self) -> None:
         """Fold the blocks for inference, in place; see `mmpatchconvnet.deploy`.

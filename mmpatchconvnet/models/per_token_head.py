@@ -10,8 +10,10 @@ import torch
 from mmpretrain.models.heads import ClsHead
 from torch import Tensor, nn
 
+from mmpatchconvnet.models.strict_init import StrictModule
 
-class PerTokenLinearHead(ClsHead):
+
+class PerTokenLinearHead(StrictModule, ClsHead):
     """One linear score for each class token of `AttentionPooling(num_tokens=K)`.
 
     Args:

@@ -15,15 +15,15 @@ from collections.abc import Sequence
 
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmpatchconvnet.models.strict_init import StrictModule
 from mmpatchconvnet.registry import MODELS
 
 SCALES = (4, 2, 1, 0.5)
 
 
-class Pyramid(BaseModule):
+class Pyramid(StrictModule):
     """What the three pyramids share; each adds `build_level`.
 
     Args:

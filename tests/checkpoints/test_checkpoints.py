@@ -127,10 +127,8 @@ def test_a_checkpoint_with_code_in_it_is_refused(classifier, web):
     torch.save({'state_dict': {}, 'extra': Foreign()}, path)
     url = 'https://example.org/weights.pth'
     for name in (path, f'deit://{path}', url):
-        shown = path if name != url else f'{url} came'
-        with pytest.raises(
-            CheckpointError, match=f'^{shown}.* holds more than tensors: '
-        ):
+        shown = path if name != url else f'the file from {url}'
+        with pytest.raises(CheckpointError, match=rf'^{shown} holds .*\.Foreign, '):
             load_weights(classifier, name)
 
 
@@ -147,7 +145,7 @@ def test_a_url_is_downloaded_once(official, classifier, web):
 def test_a_file_that_is_no_checkpoint_is_named(classifier, tmp_path, content):
     path = tmp_path / 'weights.pth'
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r'weights\.pth is torn or holds'):
+    with pytest.raises(CheckpointError, match=r'weights\.pth cannot be read'):
         load_weights(classifier, str(path))
 
 

@@ -113,21 +113,21 @@ def test_a_file_that_changed_since_its_first_use_is_refused(cache, deit_file, of
     load_deit_checkpoint(NAME)
 
 
-def test_a_torn_file_is_neither_kept_nor_recorded(monkeypatch, cache, deit_file):
-    torn = deit_file.read_bytes()[:-1000]
+def test_a_truncated_file_is_neither_kept_nor_recorded(monkeypatch, cache, deit_file):
+    truncated = deit_file.read_bytes()[:-1000]
 
     def fake(_, place):
-        Path(place).write_bytes(torn)
+        Path(place).write_bytes(truncated)
 
     monkeypatch.setattr(torch.hub, 'download_url_to_file', fake)
     with pytest.raises(
         CheckpointError,
-        match=r's60_224_1k.pth came torn .*: try again, or put a .* at /',
+        match=r's60_224_1k.pth cannot be read .*; try again, or put it at /',
     ):
         load_deit_checkpoint(NAME)
     assert not list(cache.parent.iterdir())
-    cache.write_bytes(torn)  # by hand
-    with pytest.raises(CheckpointError, match='torn'):
+    cache.write_bytes(truncated)  # by hand
+    with pytest.raises(CheckpointError, match='cannot be read'):
         load_deit_checkpoint(NAME)
     shutil.copy(deit_file, cache)
     load_deit_checkpoint(NAME)

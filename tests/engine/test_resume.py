@@ -1,4 +1,4 @@
-"""Stopped runs that go on as if nothing had happened, and runs that can be repeated."""
+"""Stopped runs that resume as if never stopped, and runs that can be repeated."""
 
 import json
 import os
@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, MODELS
+from torch import nn
 
 from mmpatchconvnet.checkpoints import CheckpointError, files, load_file
 from mmpatchconvnet.datasets import write_scenes
@@ -20,6 +23,26 @@ from mmpatchconvnet.engine.provenance import git_state, short_commit
 from mmpatchconvnet.engine.resume import choose_checkpoint
 
 ROOT = Path(__file__).parents[2]
+
+
+@MODELS.register_module()
+class ToyModel(BaseModel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+    def forward(self, x: list[torch.Tensor], mode: str = 'tensor') -> dict:
+        return dict(loss=self.layer(torch.stack(x)).square().mean())
+
+
+@DATASETS.register_module()
+class ToyData(torch.utils.data.Dataset):
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> dict:
+        return dict(x=torch.ones(1))
+
 
 # ----------------------------------------------------------- which checkpoint is chosen
 
@@ -33,21 +56,25 @@ def save(folder: Path, *names: str) -> Config:
     return Config(dict(work_dir=str(folder), resume='auto', load_from='start.pth'))
 
 
-def tear(path: Path) -> None:
+def notes_on(cfg: Config) -> list[str]:
+    return choose_checkpoint(cfg)[0]
+
+
+def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
 def test_the_newest_is_resumed_with_its_seed(tmp_path):
     cfg = save(tmp_path, 'iter_8.pth', 'iter_12.pth', 'iter_4.pth')
-    assert choose_checkpoint(cfg) == []
+    assert notes_on(cfg) == []
     assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'iter_4.pth'))
     assert cfg.randomness.seed == 13
     # mmengine orders the data by the config's, and only then takes the checkpoint's.
     cfg = Config(dict(cfg, randomness=dict(seed=5, deterministic=True)))
-    (note,) = choose_checkpoint(cfg)
-    assert re.match(r'the seed is 13, that of .*iter_4.pth, in the place of 5', note)
+    (note,) = notes_on(cfg)
+    assert re.match(r'the seed is 13, that of .*iter_4.pth, instead of 5', note)
     assert cfg.randomness == dict(seed=13, deterministic=True)
-    assert choose_checkpoint(cfg) == []
+    assert notes_on(cfg) == []
 
 
 def test_a_url_is_resumed_with_its_seed(tmp_path, monkeypatch):
@@ -60,41 +87,40 @@ def test_a_url_is_resumed_with_its_seed(tmp_path, monkeypatch):
     assert cfg.load_from == str(tmp_path / 'iter_4.pth')
     # What another runner has split over files is left to it.
     cfg = Config(dict(resume=True, load_from=str(tmp_path)))
-    (note,) = choose_checkpoint(cfg)
+    (note,) = notes_on(cfg)
     assert note.endswith('is not read: give it with --seed.')
     cfg.randomness = dict(seed=5)
-    assert choose_checkpoint(cfg) == []
+    assert notes_on(cfg) == []
 
 
-def test_torn_checkpoints_are_named_and_passed_over(tmp_path):
+def test_truncated_checkpoints_are_named_and_skipped(tmp_path):
     cfg = save(tmp_path, 'best_iter_1.pth', 'iter_4.pth', 'iter_8.pth', 'iter_12.pth')
-    tear(tmp_path / 'iter_12.pth')
+    truncate(tmp_path / 'iter_12.pth')
     (tmp_path / 'iter_8.pth').write_bytes(b'')
-    notes = choose_checkpoint(cfg)
+    notes = notes_on(cfg)
     assert cfg.load_from == str(tmp_path / 'iter_4.pth')
-    assert [n.split(' is torn')[0] for n in notes] == [
-        str(tmp_path / f'iter_{i}.pth') for i in (12, 8)
-    ]
+    for note, name in zip(notes, ('iter_12.pth', 'iter_8.pth'), strict=True):
+        assert note.startswith(f'skipped: {tmp_path / name} cannot be read')
 
     cfg.resume = 'auto'
-    tear(tmp_path / 'iter_4.pth')
+    truncate(tmp_path / 'iter_4.pth')
     with pytest.raises(CheckpointError, match=r'no checkpoint .* \(iter_12.pth, iter_'):
         choose_checkpoint(cfg)
 
 
 @pytest.mark.parametrize('text', ['', 'work_dirs/it', 'gone/iter_99.pth', '\0' * 9])
-def test_last_checkpoint_may_be_torn_or_wrong(text, tmp_path):
+def test_last_checkpoint_may_be_truncated_or_wrong(text, tmp_path):
     cfg = save(tmp_path, 'epoch_1.pth', 'epoch_2.pth')
     (tmp_path / 'last_checkpoint').write_text(text)
-    (note,) = choose_checkpoint(cfg)
-    assert 'which is not there: passed over' in note
+    (note,) = notes_on(cfg)
+    assert 'which does not exist: skipped' in note
     assert cfg.load_from == str(tmp_path / 'epoch_2.pth')
 
 
 def test_a_moved_or_copied_work_directory_and_own_file_names(tmp_path):
     cfg = save(tmp_path, 'step-4.pth', 'step-8.pth')
     (tmp_path / 'last_checkpoint').write_text('elsewhere/step-4.pth')
-    assert choose_checkpoint(cfg) == []
+    assert notes_on(cfg) == []
     assert cfg.load_from == str(tmp_path / 'step-4.pth')
     copy = shutil.copytree(tmp_path, tmp_path / 'copy')
     (copy / 'last_checkpoint').write_text(str(tmp_path / 'step-4.pth'))
@@ -108,11 +134,57 @@ def test_a_moved_or_copied_work_directory_and_own_file_names(tmp_path):
     assert cfg.load_from == str(tmp_path / 'step-8.pth')
 
 
+def test_only_what_a_training_has_saved_is_resumed(tmp_path):
+    path = str(tmp_path / 'weights.pth')
+    for content in (dict(state_dict={}), dict(meta=dict(seed=1)), [torch.zeros(1)]):
+        torch.save(content, path)
+        with pytest.raises(CheckpointError, match=r'weights\.pth was not .* load_from'):
+            choose_checkpoint(Config(dict(resume=True, load_from=path)))
+
+
 def test_with_no_checkpoint_the_run_starts_as_the_config_says(tmp_path):
     cfg = Config(dict(work_dir=str(tmp_path), resume='auto', load_from='start.pth'))
-    (note,) = choose_checkpoint(cfg)
+    (note,) = notes_on(cfg)
     assert note == f'{tmp_path} has no checkpoint to resume: training starts anew.'
     assert (cfg.resume, cfg.load_from) == (False, 'start.pth')
+
+
+def test_a_checkpoint_is_read_once_and_then_by_mmengine(tmp_path, monkeypatch):
+    cfg = Config(
+        dict(
+            model=dict(type='ToyModel'),
+            work_dir=str(tmp_path),
+            train_dataloader=dict(
+                dataset=dict(type='ToyData'),
+                sampler=dict(type='InfiniteSampler'),
+                batch_size=1,
+            ),
+            train_cfg=dict(by_epoch=False, max_iters=2),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+            default_hooks=dict(
+                checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2)
+            ),
+            default_scope='mmengine',
+            resume='auto',
+        )
+    )
+    first = build_runner(Config(dict(cfg, resume=False)), training=True)
+    first.train()
+    (tmp_path / 'iter_3.pth').write_bytes(b'truncated')  # read once more, and skipped
+    (tmp_path / 'last_checkpoint').write_text('iter_3.pth')
+    read = []
+    load = torch.load
+
+    def counted(path, *arguments, **settings):
+        read.append(Path(path).name)
+        return load(path, *arguments, **settings)
+
+    monkeypatch.setattr(torch, 'load', counted)
+    runner = build_runner(cfg, training=True)
+    assert read == ['iter_3.pth', 'iter_2.pth']
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner.load_or_resume()
+    assert read[2:] == ['iter_2.pth']
 
 
 # ------------------------------------------------------------------- the tool, for real
@@ -172,7 +244,8 @@ def train(
         cwd=place,
         capture_output=True,
         text=True,
-        env=os.environ | dict(PYTHONPATH=str(place), KILL_AT=str(kill_at), KILL_BY=by),
+        env=os.environ
+        | dict(PYTHONPATH=f'{place}:{ROOT}', KILL_AT=str(kill_at), KILL_BY=by),
     )
 
 
@@ -220,11 +293,11 @@ def test_a_killed_run_goes_on_from_the_last_whole_checkpoint(place, whole):
     folder = place / 'killed'
     killed = train(place, 'killed', '--seed', '1', kill_at=10)
     assert killed.returncode == -signal.SIGKILL
-    tear(folder / 'iter_8.pth')
+    truncate(folder / 'iter_8.pth')
     # Its seed is not given again: it comes from the checkpoint, not from the config.
     resumed = train(place, 'killed', '--resume')
     assert resumed.returncode == 0, resumed.stderr[-2000:]
-    assert 'killed/iter_8.pth is torn or no checkpoint of' in resumed.stdout
+    assert 'skipped: killed/iter_8.pth cannot be read' in resumed.stdout
     assert 'resumed epoch: 0, iter: 4' in resumed.stdout
     (log,) = sorted(folder.glob('*/vis_data/scalars.json'))[1:]
     assert json.loads(log.read_text().splitlines()[0])['step'] == 5

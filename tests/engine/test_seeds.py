@@ -1,4 +1,4 @@
-"""Every loop and loader, stopped and gone on with, draws what it would have drawn."""
+"""Every loop and loader, stopped and resumed, draws what it would have drawn."""
 
 import contextlib
 import random
@@ -73,6 +73,8 @@ def losses_of(
     num_workers: int,
     persistent: bool = False,
     stop_at: int | None = None,
+    *more_hooks: Hook,
+    **loop_settings: bool,
 ) -> list[float]:
     """The losses of a run of 20 steps, or of what is left of a stopped one."""
 
@@ -93,7 +95,7 @@ def losses_of(
         train_dataloader=loader(sampler, num_workers),
         val_dataloader=loader('DefaultSampler', 0),
         val_evaluator=dict(type='Evaluator', metrics=[]),
-        train_cfg=dict(LOOPS[loop]),
+        train_cfg=dict(LOOPS[loop], **loop_settings),
         val_cfg=dict(),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3, momentum=0.9)),
         default_hooks=dict(
@@ -103,7 +105,7 @@ def losses_of(
                 interval=1 if loop == 'epochs' else 5,
             )
         ),
-        custom_hooks=[IterationSeedHook(), stop],
+        custom_hooks=[IterationSeedHook(), stop, *more_hooks],
         default_scope='mmengine',
         randomness=dict(seed=3),
         resume=True,
@@ -125,6 +127,7 @@ def losses_of(
         ('steps', 'InfiniteSampler', 0, False),
         ('steps', 'InfiniteSampler', 2, True),
         ('steps', 'DefaultSampler', 2, False),  # cannot skip: loads all again
+        ('steps', 'DefaultSampler', 2, True),
         ('epochs', 'DefaultSampler', 0, False),
         ('epochs', 'DefaultSampler', 2, False),
         ('epochs', 'DefaultSampler', 2, True),
@@ -143,6 +146,39 @@ def test_every_loop_goes_on_as_without_the_stop(
     resumed = losses_of(tmp_path / 'stopped', *settings)
     assert stopped == whole[:12]
     assert resumed == whole[10:]
+
+
+class NoiseOnly(Hook):
+    """Keeps the noise that the workers have drawn for each batch."""
+
+    def __init__(self) -> None:
+        self.noise: list[float] = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.noise += [sample[1].item() for sample in data_batch]
+
+
+@pytest.mark.parametrize('persistent', [False, True])
+def test_noise_is_new_in_each_pass_and_after_a_resume_without_a_replay(
+    persistent, tmp_path, monkeypatch
+):
+    never = SimpleNamespace(sleep=lambda seconds: None)
+    monkeypatch.setattr('mmengine.runner.loops.time', never)
+    settings = ('steps', 'DefaultSampler', 2, persistent)
+    drawn = NoiseOnly()
+
+    def run(stop_at: int | None = None) -> list[float]:
+        drawn.noise = []
+        fast = dict(fast_forward_on_resume=True)
+        losses_of(tmp_path / 'run', *settings, stop_at, drawn, **fast)
+        return drawn.noise
+
+    stopped, resumed = run(stop_at=12), run()
+    # Twelve steps are two passes of five batches, 17 pictures, and a part of a third.
+    assert len(set(stopped)) == len(stopped) == 2 * 17 + 2 * 4
+    assert len(set(resumed)) == len(resumed) == 2 * 17
+    # The steps behind the checkpoint are repeated, with other data; no other noise is.
+    assert not set(resumed) & set(stopped[: 2 * 17])
 
 
 def test_epochs_and_numbers_of_workers_do_not_repeat_or_change_noise(tmp_path):

@@ -1,5 +1,6 @@
 """Random numbers that depend on seed and iteration, and on nothing before."""
 
+import contextlib
 import random
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import BatchSampler, DataLoader, get_worker_info
 
 from mmpatchconvnet.registry import HOOKS
 
@@ -30,6 +31,8 @@ class IterationSeedHook(Hook):
     Not the same as without the stop are
 
     - an `EpochBasedTrainLoop` resumed within an epoch, which mmengine begins anew;
+    - an `IterBasedTrainLoop` with `fast_forward_on_resume=True`, which begins its data
+      anew, though with new augmentations;
     - gradients accumulated over steps, when the checkpoint falls between these steps;
     - with `num_workers=0`, mmengine 0.10.7 and an `IterBasedTrainLoop`, the pictures of
       the first step, as the skipped ones are loaded in the same process;
@@ -84,9 +87,9 @@ class SeededWorkers:
         self.key = (LOADING, runner.seed, runner.rank)
         self.num_workers = loader.num_workers
         self.first_batch = 0
-        # Workers that outlive an epoch are dealt out from the first one again.
-        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-        self.epoch_length = len(loader) if by_epoch else None
+        self.by_pass = reads_in_passes(runner)
+        # Workers that outlive a pass are dealt out from the first one again.
+        self.pass_length = pass_length(runner)
         self.inner_collate, loader.collate_fn = loader.collate_fn, self.collate
         self.inner_start, loader.worker_init_fn = loader.worker_init_fn, self.start
 
@@ -95,32 +98,49 @@ class SeededWorkers:
         if self.inner_start is not None:
             self.inner_start(worker)
         self.worker = self.next = worker
+        info: Any = get_worker_info()  # its seed is new in each pass over the data
+        self.pass_key = (info.seed - worker,) if self.by_pass else ()
         self._seed()
 
     def collate(self, samples: list) -> Any:
         """In a worker, when the samples of a batch are loaded."""
         batch = self.inner_collate(samples)
         self.next += self.num_workers
-        if self.epoch_length is not None and self.next >= self.epoch_length:
-            self.first_batch += self.epoch_length
+        if self.pass_length is not None and self.next >= self.pass_length:
+            self.first_batch += self.pass_length
             self.next = self.worker
         self._seed()
         return batch
 
     def _seed(self) -> None:
-        seed_generators(*self.key, self.first_batch + self.next)
+        seed_generators(*self.key, self.first_batch + self.next, *self.pass_key)
 
 
 def first_batch(runner: Runner) -> int:
     """The number of the batch that workers started now load first.
 
     That is 0 where mmengine loads all that a resumed run has already seen and throws it
-    away: in an `IterBasedTrainLoop` whose sampler cannot skip.
+    away, which `fast_forward_on_resume` turns off.
     """
+    replays = reads_in_passes(runner) and not getattr(
+        runner.train_loop, 'fast_forward_on_resume', False
+    )
+    return 0 if replays else runner.iter
+
+
+def pass_length(runner: Runner) -> int | None:
+    """After how many batches the loader restarts, where it does and that is known."""
+    if isinstance(runner.train_loop, EpochBasedTrainLoop) or reads_in_passes(runner):
+        with contextlib.suppress(TypeError):  # an iterable data set has no length
+            return len(runner.train_dataloader)
+    return None
+
+
+def reads_in_passes(runner: Runner) -> bool:
+    """Whether a loop of steps restarts its loader, whose sampler cannot skip."""
     batches: Any = runner.train_dataloader.batch_sampler
     can_skip = type(batches) is BatchSampler and hasattr(batches.sampler, 'skip')
-    replays = isinstance(runner.train_loop, IterBasedTrainLoop) and not can_skip
-    return 0 if replays else runner.iter
+    return isinstance(runner.train_loop, IterBasedTrainLoop) and not can_skip
 
 
 def seed_generators(*key: int) -> None:

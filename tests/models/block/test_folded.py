@@ -95,7 +95,7 @@ def test_a_folded_column_has_shapes_on_the_meta_device(dtype):
 def test_a_column_that_cannot_be_folded_stays_as_it_is():
     column = PatchConvNet(ARCH, norm_cfg=dict(type='GN', num_groups=4)).train()
     before = dict(column.named_modules())
-    with pytest.raises(ValueError, match='GroupNorm.*LayerNorm or BatchNorm'):
+    with pytest.raises(ValueError, match=r'GroupNorm.*LayerNorm or BatchNorm'):
         column.switch_to_deploy()
     assert dict(column.named_modules()) == before
     assert column.training and all(p.requires_grad for p in column.parameters())

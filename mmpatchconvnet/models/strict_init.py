@@ -1,0 +1,69 @@
+"""Weights to start with: what `init_cfg` names must fit."""
+
+from collections.abc import Sequence
+
+from mmengine.model import BaseModule, PretrainedInit, initialize, update_init_info
+from mmengine.registry import WEIGHT_INITIALIZERS
+from torch import nn
+
+from mmpatchconvnet.checkpoints import load_weights
+
+# A column is built up to its last tap; checkpoints hold the blocks behind it too.
+UNBUILT = r'(?:blocks\.)?\d+\.'
+
+
+class StrictModule(BaseModule):
+    """mmengine's, but a `Pretrained` checkpoint that does not fit is an error.
+
+    That is so in all forms of `init_cfg`: a dict, a list of them, and an `override` for
+    a part of the module. mmengine only logs the keys that differ.
+    """
+
+    init_cfg: dict | list[dict] | None
+
+    def init_weights(self) -> None:
+        """Initialize as `init_cfg` says, from checkpoints last, as mmengine does.
+
+        Raises:
+            CheckpointError: Keys or shapes of a checkpoint are not those of the module.
+        """
+        if self.is_init:
+            super().init_weights()  # warns
+            return
+        given = self.init_cfg
+        settings = strict_settings(given or [])
+        pretrained = [one for one in settings if one.get('type') is StrictPretrained]
+        self.init_cfg = [
+            one for one in settings if one.get('type') is not StrictPretrained
+        ]
+        try:
+            super().init_weights()
+        finally:
+            self.init_cfg = given
+        initialize(self, pretrained)
+
+
+class StrictPretrained(PretrainedInit):
+    """mmengine's `Pretrained` with the same arguments, but keys and shapes must fit."""
+
+    def __call__(self, module: nn.Module) -> None:
+        prefix = f'{self.prefix.rstrip(".")}.' if self.prefix else ''
+        load_weights(module, self.checkpoint, prefix, optional=UNBUILT)
+        if hasattr(module, '_params_init_info'):  # mmengine's log of initializations
+            update_init_info(module, init_info=self._get_init_info())
+
+
+def strict_settings(init_cfg: dict | Sequence[dict]) -> list[dict]:
+    """The settings with `StrictPretrained` instead of `Pretrained`, in a list."""
+    settings = []
+    for one in [init_cfg] if isinstance(init_cfg, dict) else init_cfg:
+        one = dict(one)
+        kind = one.get('type')
+        if isinstance(kind, str):
+            kind = WEIGHT_INITIALIZERS.get(kind)
+        if kind is PretrainedInit:
+            one['type'] = StrictPretrained
+        if one.get('override'):
+            one['override'] = strict_settings(one['override'])
+        settings.append(one)
+    return settings

@@ -1,0 +1,213 @@
+"""No file runs code: neither through our own reading nor through that of a host."""
+
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from booby_trap import write_raw_trap, write_trap
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader, load_checkpoint
+from torch import nn
+
+from mmpatchconvnet.checkpoints import CheckpointError, load_file
+from mmpatchconvnet.checkpoints.config_text import is_plain
+
+DEMO = Path(__file__).parents[2] / 'configs' / 'demo'
+CODE = "model = __import__('os').system('true')"
+
+
+@pytest.fixture
+def marker(tmp_path):
+    """A folder that must not exist at the end of a test."""
+    marker = tmp_path / 'code_has_run'
+    yield marker
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize('write', [write_trap, write_raw_trap])
+def test_a_trap_is_one(write, tmp_path):
+    marker = tmp_path / 'code_has_run'
+    path = write(tmp_path / 'trap.pth', marker)
+    if write is write_trap:
+        torch.load(path, weights_only=False)
+    else:
+        pickle.loads(Path(path).read_bytes())
+    assert marker.exists()
+
+
+@pytest.mark.parametrize('write', [write_trap, write_raw_trap])
+def test_the_file_and_what_would_run_are_named(write, marker, tmp_path, monkeypatch):
+    path = write(tmp_path / 'trap.pth', marker)
+    message = r'trap\.pth holds \w+\.mkdir, .* give a checkpoint of tensors'
+    with pytest.raises(CheckpointError, match=message):
+        load_file(path)
+    # What users of mmengine set so that it reads its own files.
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    for read in (CheckpointLoader.load_checkpoint, load_file):
+        with pytest.raises(CheckpointError, match=message):
+            read(path)
+
+
+def test_whatever_the_scheme(marker, tmp_path, monkeypatch):
+    trap = write_trap(tmp_path / 'trap.pth', marker)
+
+    @CheckpointLoader.register_scheme(prefixes='careless://')
+    def load_from_nowhere(name: str, map_location: str | None = None) -> dict:
+        return torch.load(trap, map_location=map_location, weights_only=False)
+
+    monkeypatch.delitem(os.environ, 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', raising=False)
+    with pytest.raises(CheckpointError, match='careless://x holds'):
+        load_checkpoint(nn.Linear(1, 1), 'careless://x')
+    CheckpointLoader._schemes.pop('careless://')
+    assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
+    with pytest.raises(CheckpointError, match='torchvision://nonsense cannot be read'):
+        load_checkpoint(nn.Linear(1, 1), 'torchvision://nonsense')
+    with pytest.raises(CheckpointError, match=r'nowhere\.pth is no file'):
+        load_checkpoint(nn.Linear(1, 1), 'nowhere.pth')
+
+
+def open_with_mmpretrain(config: str, checkpoint: str) -> None:
+    from mmpretrain import get_model
+
+    get_model(config, pretrained=checkpoint)
+
+
+def open_with_mmdet(config: str, checkpoint: str) -> None:
+    from mmdet.apis import init_detector
+
+    init_detector(config, checkpoint, device='cpu')
+
+
+def infer_with_mmdet(config: str, checkpoint: str) -> None:
+    from mmdet.apis import DetInferencer
+
+    DetInferencer(config, checkpoint, device='cpu')
+
+
+def open_with_mmseg(config: str, checkpoint: str) -> None:
+    from mmseg.apis import init_model
+
+    init_model(config, checkpoint, device='cpu')
+
+
+def infer_with_mmseg(config: str, checkpoint: str) -> None:
+    from mmseg.apis import MMSegInferencer
+
+    MMSegInferencer(config, checkpoint, device='cpu')
+
+
+@pytest.mark.parametrize(
+    ('read', 'config'),
+    [
+        (open_with_mmpretrain, 'classifier_patchconvnet-tiny_scenes.py'),
+        (open_with_mmdet, 'mask-rcnn_patchconvnet-tiny_scenes.py'),
+        (infer_with_mmdet, 'mask-rcnn_patchconvnet-tiny_scenes.py'),
+        (open_with_mmseg, 'upernet_patchconvnet-tiny_scenes.py'),
+        (infer_with_mmseg, 'upernet_patchconvnet-tiny_scenes.py'),
+    ],
+)
+def test_the_inference_helpers_of_the_hosts(read, config, marker, tmp_path):
+    trap = write_trap(tmp_path / 'trap.pth', marker)
+    with pytest.raises(CheckpointError, match=r'trap\.pth holds'):
+        read(str(DEMO / config), trap)
+
+
+def test_importing_the_package_is_enough_and_imports_no_torch():
+    code = (
+        'import sys, mmpatchconvnet; assert "torch" not in sys.modules; '
+        'from mmengine.runner import CheckpointLoader; '
+        'print(CheckpointLoader.load_checkpoint.__module__)'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == 'mmpatchconvnet.checkpoints.data_only'
+
+
+def test_what_mmengine_logs_is_read_and_the_allow_list_stays(tmp_path):
+    path = tmp_path / 'log.pth'
+    scalars = dict(array=np.arange(3), best=np.float32(0.5), done=np.bool_(True))
+    torch.save(dict(loss=HistoryBuffer([1.0, 3.0], [1, 1]), **scalars), path)
+    # As written with numpy 1, which has these functions at another place.
+    old = tmp_path / 'old.pth'
+    with zipfile.ZipFile(path) as given, zipfile.ZipFile(old, 'w') as renamed:
+        for name in given.namelist():
+            content = given.read(name).replace(b'numpy._core', b'numpy.core')
+            renamed.writestr(name, content)
+    before = set(torch.serialization.get_safe_globals())
+    for file in (path, old):
+        content = load_file(file)
+        assert content['loss'].statistics('mean') == 2
+        assert content['best'] == 0.5 and content['array'].tolist() == [0, 1, 2]
+    assert set(torch.serialization.get_safe_globals()) == before
+    # A user's own entry is not taken away.
+    with torch.serialization.safe_globals([HistoryBuffer]):
+        load_file(path)
+        assert HistoryBuffer in torch.serialization.get_safe_globals()
+
+
+class Attribute:
+    def __init__(self, owner: type, name: str) -> None:
+        self.owner, self.name = owner, name
+
+    def __reduce__(self) -> tuple:
+        return getattr, (self.owner, self.name)
+
+
+@pytest.mark.parametrize(
+    ('owner', 'name'), [(HistoryBuffer, '__init__'), (torch.Tensor, 'data')]
+)
+def test_only_statistics_are_read_as_attributes(owner, name, tmp_path):
+    path = tmp_path / 'trap.pth'
+    torch.save(Attribute(owner, name), path)  # the way to any function there is
+    with pytest.raises(CheckpointError, match=r'trap\.pth holds builtins\.getattr'):
+        load_file(path)
+
+
+def test_a_config_in_a_checkpoint_holds_settings_only(tmp_path):
+    path = tmp_path / 'weights.pth'
+    plain = "model = dict(type='A', size=(1, -2), x={'a': None})\n"
+    for text in (plain, CODE):
+        content = dict(
+            meta=dict(cfg=text, config=text, seed=1),
+            message_hub=dict(runtime_info=dict(cfg=text)),
+        )
+        torch.save(content, path)
+        read = CheckpointLoader.load_checkpoint(str(path))
+        if text == plain:
+            assert read == content
+        else:
+            assert read == dict(meta=dict(seed=1), message_hub=dict(runtime_info={}))
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        CODE,
+        'import os',
+        "_base_ = 'code.py'",
+        'dict = exec',
+        'a = dict(b=[exec("")])',
+        'a = {**exec("")}',
+        'a[exec("")] = 1',
+        'a = f"{exec(0)}"',
+        'a = lambda: 1',
+        'def',
+        None,
+    ],
+)
+def test_no_code_is_plain(text):
+    assert not is_plain(text)
+
+
+def test_what_mmengine_writes_is_plain():
+    from mmengine.config import Config
+
+    config = DEMO / 'classifier_patchconvnet-tiny_scenes.py'
+    assert is_plain(Config.fromfile(config).pretty_text)
