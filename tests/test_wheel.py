@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import sysconfig
 import venv
 import zipfile
 from pathlib import Path
@@ -54,6 +53,7 @@ def test_the_wheel_holds_every_config_and_tool(wheel):
     assert not [name for name in packed if name.startswith(('tests/', 'build/'))]
 
 
+@pytest.mark.seg
 @pytest.mark.slow
 def test_an_installed_wheel_builds_its_own_config(wheel, tmp_path):
     home = tmp_path / 'venv'
@@ -61,7 +61,8 @@ def test_an_installed_wheel_builds_its_own_config(wheel, tmp_path):
     site = next(home.glob('lib/python*/site-packages'))
     # The packages of this environment, but not its link to the clone: a .pth file that
     # lies behind another one's path is not read.
-    (site / 'hosts.pth').write_text(sysconfig.get_path('purelib'))
+    found = [path for path in sys.path if path.endswith('site-packages')]
+    (site / 'hosts.pth').write_text('\n'.join(found))
     python = str(home / 'bin' / 'python')
     run(sys.executable, '-m', 'pip', '--python', python, 'install', '-q', '--no-deps',
         str(wheel))  # fmt: skip

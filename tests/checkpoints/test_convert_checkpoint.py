@@ -10,7 +10,7 @@ from goldens import official_state_dict
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmpatchconvnet import AttentionPooling, PatchConvNet, PerTokenLinearHead
+from mmpatchconvnet import AttentionPooling, PatchConvNet
 from mmpatchconvnet.checkpoints import (
     CheckpointError,
     KeyGroup,
@@ -20,6 +20,7 @@ from mmpatchconvnet.checkpoints import (
     convert_to_deit,
 )
 
+pytestmark = pytest.mark.cls
 TOOL = Path(__file__).parents[2] / 'tools' / 'convert_checkpoint.py'
 ARCH = dict(embed_dims=32, depth=2)
 
@@ -46,6 +47,8 @@ def ours(kind: str) -> dict[str, torch.Tensor]:
     model = nn.Module()
     model.backbone = PatchConvNet(ARCH)
     if kind == 'multi':
+        from mmpatchconvnet import PerTokenLinearHead
+
         model.neck = AttentionPooling(32, num_tokens=10)
         model.head = PerTokenLinearHead(num_classes=10, in_channels=32)
     else:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from config_files import CONFIGS, ROOT, SMALL, extend, flat, named, shrink
+from config_files import CONFIGS, ROOT, SMALL, extend, flat, marked, shrink
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
@@ -88,7 +88,7 @@ def extended_host(config: Path) -> str:
     return extended_host(config.with_name(re.search(r"_base_ = '(.+)'", text)[1]))
 
 
-@pytest.mark.parametrize('path', FAIR, ids=named)
+@pytest.mark.parametrize('path', marked(FAIR))
 def test_a_comparison_is_fair(path, tmp_path):
     host = extend(extended_host(path), tmp_path)
     differing = difference(Config.fromfile(path), host)
@@ -108,8 +108,7 @@ def test_a_comparison_is_fair(path, tmp_path):
 
 @pytest.mark.parametrize(
     'path',
-    [p for p in CONFIGS if p.parent.name in ('comparison', 'ablation')],
-    ids=named,
+    marked([p for p in CONFIGS if p.parent.name in ('comparison', 'ablation')]),
 )
 def test_a_comparison_on_small_data_is_fair(path):
     first, *_, last = path.stem.split('_')
@@ -127,7 +126,7 @@ def test_a_comparison_on_small_data_is_fair(path):
     assert not {key for key in differing if not re.match(rf'({allowed})\b', key)}
 
 
-@pytest.mark.parametrize('path', RECIPES, ids=named)
+@pytest.mark.parametrize('path', marked(RECIPES))
 def test_a_recipe_has_a_baseline_for_the_same_task(path, tmp_path):
     metafile = yaml.safe_load(path.with_name('metafile.yml').read_text())
     (model,) = (m for m in metafile['Models'] if Path(m['Config']).name == path.name)
@@ -140,6 +139,9 @@ def test_a_recipe_has_a_baseline_for_the_same_task(path, tmp_path):
     assert theirs.val_dataloader.dataset.type == ours.val_dataloader.dataset.type
 
 
+@pytest.mark.det
+@pytest.mark.seg
+@pytest.mark.cls
 @pytest.mark.parametrize('readme', READMES, ids=lambda path: path.parent.name)
 def test_configs_of_hosts_that_a_readme_names_are_there(readme, tmp_path):
     for name in set(re.findall(r'`(mm\w+::[^`]+)`', readme.read_text())):
@@ -152,6 +154,7 @@ def test_every_folder_of_configs_has_its_rules():
     )
 
 
+@pytest.mark.cls
 def test_the_paper_recipe_is_the_author_s_word_where_it_is_known():
     cfg = Config.fromfile(
         ROOT / 'configs/patchconvnet/patchconvnet-b60_32xb64-lamb-400e_in1k.py'
@@ -166,6 +169,7 @@ def test_the_paper_recipe_is_the_author_s_word_where_it_is_known():
     assert cfg.train_cfg.max_epochs == cfg.param_scheduler[-1].end == 400
 
 
+@pytest.mark.cls
 @pytest.mark.parametrize('name', mmpatchconvnet.checkpoints.OFFICIAL_FILES)
 def test_each_official_file_has_a_config_of_its_size(name):
     path = ROOT / f'configs/patchconvnet/official/{name}.py'
@@ -196,6 +200,7 @@ def test_columns_start_from_their_own_weights_and_tap_as_xcit_does(arch):
     assert name.startswith(f'{arch}_')
 
 
+@pytest.mark.seg
 @pytest.mark.parametrize('arch', ['s60', 'b60', 'b120'])
 def test_segmentors_of_the_paper_start_from_imagenet_21k(arch):
     (path,) = (ROOT / 'configs/upernet').glob(f'patchconvnet-{arch}-in21k-pre_*.py')
@@ -207,6 +212,7 @@ def test_segmentors_of_the_paper_start_from_imagenet_21k(arch):
     )
 
 
+@pytest.mark.det
 def test_cascade_decays_what_its_baseline_decays(tmp_path):
     path = next((ROOT / 'configs/cascade_rcnn').glob('*.py'))
     cfg = Config.fromfile(path)
@@ -219,6 +225,7 @@ def test_cascade_decays_what_its_baseline_decays(tmp_path):
             assert group['weight_decay'] == (0 if parameter.ndim == 1 else 0.05)
 
 
+@pytest.mark.cls
 def test_the_paper_recipe_leaves_the_class_token_as_it_is():
     cfg = Config.fromfile(next((ROOT / 'configs/patchconvnet').glob('*s60*lamb*')))
     shrink(cfg.model)

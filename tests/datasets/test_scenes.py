@@ -96,10 +96,12 @@ def test_masks_lie_on_the_painted_things(monkeypatch: pytest.MonkeyPatch):
 # ----------------------------------------------------------------------- write_scenes
 
 
+@pytest.mark.det
 @pytest.mark.parametrize('split', COUNTS)
 def test_coco_holds_the_drawn_masks(root: Path, split: str):
-    coco_api = pytest.importorskip('pycocotools.coco')
-    coco = coco_api.COCO(root / 'coco' / 'annotations' / f'instances_{split}.json')
+    from pycocotools.coco import COCO
+
+    coco = COCO(root / 'coco' / 'annotations' / f'instances_{split}.json')
     assert [c['name'] for c in coco.loadCats(coco.getCatIds())] == list(CLASSES)
     assert len(coco.getImgIds()) == COUNTS[split]
     for index, image in coco.imgs.items():
@@ -119,9 +121,11 @@ def test_coco_holds_the_drawn_masks(root: Path, split: str):
             assert annotation['iscrowd'] == 0
 
 
+@pytest.mark.det
 def test_mmdet_reads_the_masks(root: Path):
-    datasets = pytest.importorskip('mmdet.datasets')
-    dataset = datasets.CocoDataset(
+    from mmdet.datasets import CocoDataset
+
+    dataset = CocoDataset(
         ann_file=str(root / 'coco' / 'annotations' / 'instances_val.json'),
         data_prefix={'img': str(root / 'coco' / 'images' / 'val')},
         metainfo={'classes': CLASSES},

@@ -51,6 +51,9 @@ def checked(tmp_path_factory) -> tuple[Path, str]:
     return out, torchrun(str(CHECKS_FILE), str(out)).stderr
 
 
+@pytest.mark.det
+@pytest.mark.seg
+@pytest.mark.cls
 @pytest.mark.slow
 @pytest.mark.parametrize('name', CHECKS)
 def test_two_processes(name, checked):
@@ -92,6 +95,7 @@ def train(
     return done.stdout
 
 
+@pytest.mark.cls
 @pytest.mark.slow
 def test_the_train_tool_under_torchrun(scenes, tmp_path):
     log = train(scenes, tmp_path, 2, 'auto_scale_lr.enable=True')
@@ -105,6 +109,7 @@ def test_the_train_tool_under_torchrun(scenes, tmp_path):
         assert (tmp_path / file).is_file()
 
 
+@pytest.mark.cls
 @pytest.mark.slow
 @pytest.mark.parametrize('sharded', [(), SHARDED], ids=['ddp', 'fsdp'])
 def test_two_processes_go_on_as_without_the_stop(sharded, scenes, tmp_path):

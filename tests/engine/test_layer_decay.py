@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from config_files import marked
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import nn
@@ -67,10 +68,16 @@ DEMO = Path(__file__).parents[2] / 'configs' / 'demo'
 
 
 @pytest.mark.parametrize(
-    'config', ['classifier_{}_scenes', 'mask-rcnn_{}_nuclei', 'upernet_{}_aerial']
+    'path',
+    marked(
+        [
+            DEMO / f'{kind}_patchconvnet-tiny_scenes.py'
+            for kind in ('classifier', 'mask-rcnn', 'upernet')
+        ]
+    ),
 )
-def test_every_parameter_has_its_rate_and_decay(config):
-    cfg = Config.fromfile(DEMO / f'{config.format("patchconvnet-tiny")}.py')
+def test_every_parameter_has_its_rate_and_decay(path):
+    cfg = Config.fromfile(path)
     cfg.model.backbone.arch.depth = 2
     if 'out_indices' in cfg.model.backbone:
         cfg.model.backbone.out_indices = (1,)

@@ -39,6 +39,9 @@ TINY = {
     'segmentor': DEMO / 'upernet_patchconvnet-tiny_scenes.py',
     'detector': DEMO / 'mask-rcnn_patchconvnet-tiny_scenes.py',
 }
+MARKERS = dict(
+    classifier=pytest.mark.cls, segmentor=pytest.mark.seg, detector=pytest.mark.det
+)
 
 
 def test_the_reference_answers_as_our_column_does():
@@ -99,7 +102,12 @@ def test_peak_memory_is_of_what_lives_at_the_same_time():
 
 
 @pytest.mark.parametrize(
-    ('task', 'name'), [(task, name) for task in CONFIGS for name in CONFIGS[task]]
+    ('task', 'name'),
+    [
+        pytest.param(task, name, marks=MARKERS[task])
+        for task in CONFIGS
+        for name in CONFIGS[task]
+    ],
 )
 def test_short_names_are_configs_of_their_task(task, name):
     cfg, modes = split(f'{name}+nhwc', task, training=False)
@@ -108,6 +116,7 @@ def test_short_names_are_configs_of_their_task(task, name):
     assert modes == ['nhwc']
 
 
+@pytest.mark.cls
 @pytest.mark.parametrize(
     ('spec', 'training', 'message'),
     [
@@ -121,6 +130,7 @@ def test_modes_that_do_not_fit_are_named(spec, training, message):
         split(spec, 'classifier', training)
 
 
+@pytest.mark.cls
 def test_only_a_column_has_the_modes_of_one():
     cfg = Config(dict(load(CONFIGS['classifier']['resnet50'])))
     with pytest.raises(ValueError, match='ResNet has no mode deploy, reference: only'):
@@ -133,6 +143,7 @@ def with_layer_norm(path: Path) -> Config:
     return cfg
 
 
+@pytest.mark.cls
 def test_a_column_with_another_norm_is_never_lean():
     cfg = load(str(TINY['classifier']))
     with pytest.raises(ValueError, match='lean is for columns with LayerNorm, this'):
@@ -140,7 +151,9 @@ def test_a_column_with_another_norm_is_never_lean():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('task', TINY)
+@pytest.mark.parametrize(
+    'task', [pytest.param(task, marks=MARKERS[task]) for task in TINY]
+)
 @pytest.mark.parametrize('part', ['features', 'model'])
 @pytest.mark.parametrize('training', [False, True])
 def test_every_mode_of_every_task_runs(task, part, training, monkeypatch):
@@ -158,12 +171,14 @@ def test_every_mode_of_every_task_runs(task, part, training, monkeypatch):
         assert training == any(g is not None for g in gradients), modes
 
 
+@pytest.mark.cls
 def test_kernels_that_would_not_run_are_not_measured():
     setting = Setting('classifier', 'backbone', False, 1, (64, 64), 'cpu')
     with pytest.raises(ValueError, match=r's60\+triton: triton is for a GPU'):
         measure(['s60+triton'], setting, rounds=1, warmup=1, console=Console())
 
 
+@pytest.mark.seg
 def test_a_part_costs_what_it_runs():
     cfg = load(str(TINY['segmentor']))
     model = make_model(cfg, [])
@@ -184,6 +199,7 @@ def test_tables_are_those_of_the_rows():
     assert drawn == page, 'run tools/draw_tables.py --rows'
 
 
+@pytest.mark.cls
 @pytest.mark.slow
 def test_the_tool_adds_rows(tmp_path):
     rows = tmp_path / 'rows.csv'

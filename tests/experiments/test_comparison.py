@@ -91,6 +91,9 @@ def test_tables_are_those_of_the_rows(page):
     assert drawn == text, 'run tools/draw_tables.py --rows'
 
 
+@pytest.mark.det
+@pytest.mark.seg
+@pytest.mark.cls
 def test_rows_are_those_of_the_configs_as_they_are():
     folders = ('demo', 'comparison', 'ablation')
     configs = {p.stem: p for f in folders for p in (ROOT / 'configs' / f).glob('*.py')}
@@ -106,11 +109,13 @@ def test_rows_are_those_of_the_configs_as_they_are():
         assert now == recipe, f'{name} has changed: measure it again'
 
 
+@pytest.mark.det
 def test_the_recipe_is_that_of_the_config_before_a_host_changes_it():
     path = ROOT / 'configs/demo/mask-rcnn_patchconvnet-tiny_nuclei.py'
     assert settings_of(path)['recipe'] == recipe_of(Config.fromfile(path))
 
 
+@pytest.mark.cls
 @pytest.mark.slow
 def test_what_has_a_row_is_not_run_again(tmp_path):
     data = write_scenes(tmp_path / 'scenes', num_train=8, num_val=4) / 'classes'
