@@ -198,7 +198,7 @@ def test_second_call_returns_at_once(root: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_other_settings_are_refused(root: Path):
-    with pytest.raises(ValueError, match=r'scenes holds the scenes .* delete this one'):
+    with pytest.raises(ValueError, match=r'scenes .*delete'):
         write_scenes(root, **{**SETTINGS, 'seed': 4})
 
 
@@ -208,7 +208,7 @@ def test_foreign_folders_are_refused_and_empty_ones_used(tmp_path: Path):
     write_scenes(foreign, num_train=1, num_val=1, size=64)
     (foreign / 'scenes.json').unlink()
     for path in (foreign, foreign / 'coco' / 'images' / 'train' / '000000.png'):
-        with pytest.raises(ValueError, match=f'{path} exists, but holds no generated'):
+        with pytest.raises(ValueError, match=f'{path} .*exists'):
             write_scenes(path, **SETTINGS)
 
 
@@ -264,7 +264,7 @@ def test_progress_is_plain_text_off_a_terminal(
     [('num_train', 0, 1), ('num_val', -1, 1), ('size', 63, 64), ('seed', -1, 0)],
 )
 def test_error_texts(tmp_path: Path, name: str, value: int, allowed: int):
-    text = f'{name} is {value}, but must be {allowed} or more: give a larger {name}.'
+    text = f'{name} is {value}.* {allowed} or more.*: give a larger {name}'
     with pytest.raises(ValueError, match=text):
         write_scenes(tmp_path / 'scenes', **{**SETTINGS, name: value})
     if name in ('size', 'seed'):

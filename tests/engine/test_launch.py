@@ -80,12 +80,12 @@ def test_a_config_of_a_host_goes_by_its_name(tmp_path):
     assert cfg.model.backbone.type == 'SwinTransformer'
     assert cfg.train_dataloader.dataset.data_root == 'elsewhere'
     assert cfg.work_dir == 'work_dirs/mask-rcnn_swin-t-p4-w7_fpn_1x_coco'
-    with pytest.raises(ConfigError, match=r"data_root='elsewhere' .* is no folder"):
+    with pytest.raises(ConfigError, match=r"data_root='elsewhere' .*folder"):
         check_config(cfg)
     for wrong in ('mmdet::swin/none.py', 'none::swin/none.py', 'mmdet::none.py'):
-        with pytest.raises(ConfigError, match=r'cannot be read .*PACKAGE::FOLDER/NAM'):
+        with pytest.raises(ConfigError, match=rf'{wrong}.* give PACKAGE::FOLDER/NAME'):
             load_config(wrong)
-    with pytest.raises(ConfigError, match=r'none.py is no file: give a config file'):
+    with pytest.raises(ConfigError, match=r'none\.py .*give a config file'):
         load_config('none.py')
 
 
@@ -101,34 +101,34 @@ def test_command_line_lies_over_the_config():
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({}, r"data_root='data/class_folders/' of train_dataloader is no folder: give"),
+        ({}, r"data_root='data/class_folders/' of train_dataloader .*: give"),
         (
             {'train_dataloader.dataset.data_prefix': 'nowhere'},
-            r"nowhere', which train_dataloader reads, does not exist",
+            r"nowhere'.* train_dataloader",
         ),
         (
             {'model.head.num_classes': 5},
-            r'head.num_classes=5 but train_dataloader has 6 classes \(ball, donut',
+            r'head.num_classes=5 .*train_dataloader .*6 classes.* set it to 6',
         ),
         (
             {'data_preprocessor.num_classes': 1000},
-            r'data_preprocessor.num_classes=1000 but train_dataloader has 6 classes',
+            r'data_preprocessor.num_classes=1000 .*train_dataloader .*6 classes',
         ),
         (
             {'val_dataloader.dataset.metainfo.classes': ('ball', 'leaf')},
-            r'=6 but val_dataloader has 2 classes \(ball, leaf\): set it to 2',
+            r'=6 .*val_dataloader .*2 classes.* set it to 2',
         ),
         (
             {'val_dataloader.dataset.metainfo.classes': CLASSES[::-1]},
-            r"classes of val_dataloader .*labels count the folders.*: write \('ball', ",
+            r"val_dataloader.*folders.*: write \('ball', 'donut'",
         ),
         (
             {'val_dataloader.dataset.metainfo.classes': (*CLASSES[1:], 'bal')},
-            r"'bal'\), but labels count the folders in .*: write \('ball', 'donut'",
+            r"'bal'\).*folders.*: write \('ball', 'donut'",
         ),
         (
             {'val_dataloader.dataset.metainfo.classes': 'ball'},
-            r"classes='ball' is no file of class names: write \('ball',\) for a single",
+            r"classes='ball'.*: write \('ball',\)",
         ),
     ],
 )
@@ -151,9 +151,7 @@ def test_folders_may_have_other_names_but_must_be_as_many_as_classes(scenes):
         'model.head.num_classes': len(shown) - 1,
         'data_preprocessor.num_classes': len(shown) - 1,
     }
-    with pytest.raises(
-        ConfigError, match=r'5 names for the 6 folders in .*: give each'
-    ):
+    with pytest.raises(ConfigError, match=r'5 names .*6 folders .*: give'):
         check_config(load_config(path, data_root=root, options=options))
 
 
@@ -176,7 +174,9 @@ def test_classes_come_from_the_data_set_where_the_config_is_silent(tmp_path):
     check_config(load_config(str(leaf), data_root=str(tmp_path)))
     wrong = {'model.roi_head.mask_head.num_classes': 3}
     cfg = load_config(str(leaf), data_root=str(tmp_path), options=wrong)
-    with pytest.raises(ConfigError, match=r'mask_head.num_classes=3 but .* 80 classes'):
+    with pytest.raises(
+        ConfigError, match=r'mask_head.num_classes=3 .*80 classes.* set it to 80'
+    ):
         check_config(cfg)
 
 
@@ -190,7 +190,7 @@ def test_a_pyramid_with_too_few_maps_says_so_before_training():
     check_features(model)
     cfg.model.backbone.out_indices = (3, 11)
     model = MODELS.build(cfg.model)
-    with pytest.raises(ValueError, match='DeconvPyramid got 4 maps but needs 6'):
+    with pytest.raises(ValueError, match=r'DeconvPyramid .*4 maps .*6'):
         check_features(model)
     assert model.training
     check_features(nn.Linear(1, 1))  # a model without a backbone passes
@@ -231,13 +231,13 @@ def test_data_that_cannot_be_checked_passes(dataset):
 
 
 def test_wrong_files_and_options_are_named():
-    with pytest.raises(ConfigError, match=r'nowhere\.py is no file'):
+    with pytest.raises(ConfigError, match=r'nowhere\.py .*give a config file'):
         load_config('nowhere.py')
     runtime = ROOT / 'configs' / '_base_' / 'short_run.py'
-    with pytest.raises(ConfigError, match='--data-root here has nothing to replace'):
+    with pytest.raises(ConfigError, match=r'--data-root here .*--cfg-options'):
         load_config(str(runtime), data_root='here')
     if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match='--amp needs a GPU'):
+        with pytest.raises(ConfigError, match=r'--amp .*leave it out'):
             use_amp(load_config(str(runtime)))
 
 
@@ -270,7 +270,7 @@ def test_train_ends_with_one_line_on_a_fault():
     done = run('tools/train.py', str(DEMO / 'classifier_patchconvnet-tiny_scenes.py'))
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: data_root='data/class_folders/' of train_dataloader")
+    assert last.startswith("error: data_root='data/class_folders/'")
     assert 'Traceback' not in done.stderr
 
 
@@ -332,7 +332,7 @@ def test_train_resume_and_test(path, scenes, tmp_path):
 
     other = tmp_path / 'other.pth'
     torch.save({'state_dict': {'foo': torch.zeros(1)}}, other)
-    with pytest.raises(ValueError, match=r'other\.pth has no tensor that fits'):
+    with pytest.raises(ValueError, match=r'other\.pth .*no tensor'):
         build_runner(short(path, scenes, tmp_path, 'b', load_from=str(other)), True)
 
 

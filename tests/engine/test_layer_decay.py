@@ -125,11 +125,11 @@ def test_custom_keys_are_multiplied():
 
 def test_wrong_settings_are_named():
     model = Detector(PatchConvNet(dict(embed_dims=8, depth=2)))
-    with pytest.raises(ValueError, match='decay_rate=None: give one in'):
+    with pytest.raises(ValueError, match=r'decay_rate=None.*: give'):
         build(model, num_groups=2)
-    with pytest.raises(ValueError, match=r'decay_rate=1\.5: give one in'):
+    with pytest.raises(ValueError, match=r'decay_rate=1\.5.*: give'):
         build(model, decay_rate=1.5)
-    with pytest.raises(ValueError, match='num_groups=0: give 1 or more'):
+    with pytest.raises(ValueError, match=r'num_groups=0.*: give 1'):
         build(model, decay_rate=0.5, num_groups=0)
-    with pytest.raises(ValueError, match='Conv2d has no get_layer_depth'):
+    with pytest.raises(ValueError, match=r'Conv2d .*get_layer_depth'):
         build(Detector(nn.Conv2d(3, 8, 1)), decay_rate=0.5)

@@ -206,10 +206,10 @@ def test_mmdet_labels_in_the_order_of_the_file(coco):
     [
         (
             ('fruit', 'leaf'),
-            r"of train_dataloader is \('fruit', 'leaf'\), but labels follow the "
-            r"categories in .*instances_train.json': choose from \('leaf', 'fruit'\)",
+            r"train_dataloader.*\('fruit', 'leaf'\).*categories in "
+            r".*instances_train.json'.*\('leaf', 'fruit'\)",
         ),
-        (('leaf', 'friut'), r'keep this order\.$'),
+        (('leaf', 'friut'), r"'friut'.*\('leaf', 'fruit'\).*order"),
         (('fruit',), ''),  # a selection
     ],
 )
@@ -234,22 +234,22 @@ def test_classes_follow_the_categories_of_the_json(classes, message, coco, tmp_p
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('{"images": [', r'is no COCO file \(JSONDecodeError: Expecting value'),
-        ('[]', r'is no COCO file \(TypeError: list indices'),
+        ('{"images": [', r'val.json.*COCO.*JSONDecodeError'),
+        ('[]', r'val.json.*COCO.*TypeError'),
         (
             '{"images": []}',
-            r"is no COCO file \(KeyError: 'categories'\): mend ann_file",
+            r"val.json.*COCO.*'categories'.*ann_file",
         ),
         (
             '{"categories": [{"name": "leaf"}, {"name": "fruit"}], "images":'
             ' [{"id": 0, "file_name": "0.jpg"}, {"id": 1, "file_name": "gone.jpg"}],'
             ' "annotations": [{"image_id": 0}, {"image_id": 1}]}',
-            r"images/val' of val_dataloader has no 'gone.jpg', one of 1 missing",
+            r"images/val'.* val_dataloader .*'gone.jpg'.* 1 ",
         ),
         (
             '{"categories": [{"name": "leaf"}, {"name": "fruit"}, {"name": "leaf"}],'
             ' "images": []}',
-            "has several categories of the name 'leaf': rename them",
+            "several .*'leaf'.*: rename",
         ),
     ],
 )
@@ -275,7 +275,7 @@ def test_a_data_set_that_labels_in_its_own_way_is_left_to_it(coco, tmp_path):
     classes = dict(classes=('fruit', 'leaf'))
     block = BLOCKS[MASK_RCNN].replace("('leaf', 'fruit')", "('fruit', 'leaf')")
     cfg = load_config(save(block, tmp_path), data_root=str(coco))
-    with pytest.raises(ConfigError, match='labels follow the categories'):
+    with pytest.raises(ConfigError, match=r"\('fruit', 'leaf'\).*categories"):
         check_config(cfg)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         assert loader.dataset.metainfo == classes
@@ -290,7 +290,7 @@ def test_a_selection_of_known_classes_has_colours_already(label_maps, tmp_path):
     cfg = load_config(save(block, tmp_path), data_root=str(label_maps))
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.metainfo.palette = [[0, 0, 0]] * 4
-    with pytest.raises(ConfigError, match='has 4 colours for 3 classes'):
+    with pytest.raises(ConfigError, match=r'4 colours .*3 classes'):
         check_config(cfg)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.type = 'ADE20KDataset'  # its own colours follow its own classes
@@ -334,11 +334,11 @@ def two_classes(label_maps, tmp_path) -> Config:
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
-        ({}, r'0.png.* holds the label 2, but .* 2 classes, .* or ignore_index'),
-        (dict(img_suffix='.png'), r'of train_dataloader holds no \*.png: set img_suff'),
+        ({}, r'0.png.* label 2.* 2 classes.* ignore_index'),
+        (dict(img_suffix='.png'), r'train_dataloader .*\*.png.*: set img_suffix'),
         (
             dict(data_prefix=dict(img_path='images/train', seg_map_path='images')),
-            r"0.png', the label map of 0.jpg in train_dataloader, cannot be read",
+            r"0.png'.* 0.jpg .*train_dataloader.*cannot be read",
         ),
     ],
 )
@@ -381,7 +381,7 @@ def test_colours_of_other_classes_are_named(label_maps, tmp_path):
     )
     path = save(block, tmp_path)
     cfg = load_config(path, data_root=str(label_maps))
-    with pytest.raises(ConfigError, match='has 5 colours for 3 classes: give one for'):
+    with pytest.raises(ConfigError, match=r'5 colours .*3 classes: give'):
         check_config(cfg)
     path = save(f'{block}metainfo.update(palette=[])\n', tmp_path)
     check_config(load_config(path, data_root=str(label_maps)))

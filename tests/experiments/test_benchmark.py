@@ -120,9 +120,9 @@ def test_short_names_are_configs_of_their_task(task, name):
 @pytest.mark.parametrize(
     ('spec', 'training', 'message'),
     [
-        ('s60+fast', False, r"s60\+fast asks for the mode 'fast': choose from refer"),
-        ('s60+lean', False, r's60\+lean: lean is for training, but this is inference'),
-        ('s60+deploy', True, r's60\+deploy: deploy is for inference, but this is tra'),
+        ('s60+fast', False, r"s60\+fast .*'fast'.*: choose from reference"),
+        ('s60+lean', False, r's60\+lean.* training.* inference'),
+        ('s60+deploy', True, r's60\+deploy.* inference.* training'),
     ],
 )
 def test_modes_that_do_not_fit_are_named(spec, training, message):
@@ -133,7 +133,7 @@ def test_modes_that_do_not_fit_are_named(spec, training, message):
 @pytest.mark.cls
 def test_only_a_column_has_the_modes_of_one():
     cfg = Config(dict(load(CONFIGS['classifier']['resnet50'])))
-    with pytest.raises(ValueError, match='ResNet has no mode deploy, reference: only'):
+    with pytest.raises(ValueError, match=r'ResNet .*deploy, reference'):
         make_model(cfg, ['reference', 'deploy'])
 
 
@@ -146,7 +146,7 @@ def with_layer_norm(path: Path) -> Config:
 @pytest.mark.cls
 def test_a_column_with_another_norm_is_never_lean():
     cfg = load(str(TINY['classifier']))
-    with pytest.raises(ValueError, match='lean is for columns with LayerNorm, this'):
+    with pytest.raises(ValueError, match=r'lean .*LayerNorm'):
         make_model(cfg, ['lean'])
 
 
@@ -174,7 +174,7 @@ def test_every_mode_of_every_task_runs(task, part, training, monkeypatch):
 @pytest.mark.cls
 def test_kernels_that_would_not_run_are_not_measured():
     setting = Setting('classifier', 'backbone', False, 1, (64, 64), 'cpu')
-    with pytest.raises(ValueError, match=r's60\+triton: triton is for a GPU'):
+    with pytest.raises(ValueError, match=r's60\+triton.* GPU'):
         measure(['s60+triton'], setting, rounds=1, warmup=1, console=Console())
 
 
