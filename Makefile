@@ -7,8 +7,15 @@ READY_DOCS := $(VENV)/.ready-docs
 # Waiting threads that spin slow down everything else on a small or shared machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
+# The hosts, each by the marker of the tests that need it, and their names on PyPI.
+HOSTS := det seg cls
+HOST_det := onedl-mmdetection
+HOST_seg := onedl-mmsegmentation
+HOST_cls := onedl-mmpretrain
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format docs doctor dist clean
+.PHONY: help setup demo test test-fast test-hosts $(HOSTS:%=test-%) lint format docs doctor \
+    dist clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,6 +40,26 @@ test: $(READY)  ## every test
 
 test-fast: $(READY)  ## the tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow'
+
+test-hosts: $(HOSTS:%=test-%)  ## with each host alone, the tests that need no other
+
+$(HOSTS:%=test-%): OTHERS = $(filter-out $*,$(HOSTS))
+$(HOSTS:%=test-%): test-%: $(VENV)-%/.ready
+	$(<D)/bin/python -m pytest tests -m 'not $(firstword $(OTHERS)) and not $(lastword $(OTHERS))'
+
+$(HOSTS:%=$(VENV)-%/.ready): $(VENV)-%/.ready: $(VENV)-torch/.ready requirements/onedl.txt requirements/dev.txt pyproject.toml setup.py
+	$(PYTHON) -m venv --clear $(@D)
+	ls -d $(abspath $(<D))/lib/python*/site-packages > $$(echo $(@D)/lib/python*/site-packages)/torch.pth
+	$(@D)/bin/python -m pip install -c requirements/onedl.txt -c requirements/dev.txt \
+	    setuptools onedl-mmcv $(HOST_$*) hypothesis pytest \
+	    --config-settings editable_mode=compat --editable .
+	@touch $@
+
+# One copy of PyTorch, which is 6 GB, for the three of them.
+$(VENV)-torch/.ready: requirements/torch.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install -r $<
+	@touch $@
 
 lint: $(READY)  ## ruff (lint and format), mypy and the import rules
 	$(BIN)/ruff check .
@@ -59,4 +86,4 @@ dist: $(READY)  ## build the wheel
 	$(BIN)/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## remove what the targets made, .venv included
-	rm -rf $(VENV) work_dirs dist build mmpatchconvnet/.mim *.egg-info
+	rm -rf $(VENV) $(VENV)-* work_dirs dist build mmpatchconvnet/.mim *.egg-info

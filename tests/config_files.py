@@ -1,7 +1,9 @@
 """The configs of the repository, and what tests of them share."""
 
+import re
 from pathlib import Path
 
+import pytest
 from mmengine.config import Config
 
 ROOT = Path(__file__).parent.parent
@@ -14,6 +16,23 @@ SMALL = {'demo', 'comparison', 'ablation'}  # recipes of our own, on small data
 
 def named(path: Path) -> str:
     return f'{path.parent.name}/{path.stem}'
+
+
+def host_of(path: Path) -> str:
+    """The host of a config, from its text: mmengine needs the host to read it."""
+    text = path.read_text()
+    if host := re.search(r"'(mmdet|mmseg|mmpretrain)(::|'$)", text, re.M):
+        return host[1]
+    return host_of(path.parent / re.search(r"^_base_ = '(.+)'", text, re.M)[1])
+
+
+def marked(paths: list[Path]) -> list:
+    """Parameters of a test, each with the marker of its host."""
+    markers = dict(mmdet='det', mmseg='seg', mmpretrain='cls')
+    return [
+        pytest.param(path, id=named(path), marks=getattr(pytest.mark, markers[host]))
+        for path, host in zip(paths, map(host_of, paths), strict=True)
+    ]
 
 
 def flat(node: object, path: str = '') -> dict[str, object]:

@@ -69,6 +69,7 @@ def test_a_folded_column_in_autocast_runs_in_its_dtype():
     assert 1e-4 < (ours - exact).abs().max() / exact.abs().max() < 5e-2
 
 
+@pytest.mark.det
 def test_compiled_ops_get_contiguous_maps(monkeypatch):
     x, layouts = torch.randn(1, 3, 64, 96), []
     for compiled in (False, True):
@@ -150,6 +151,7 @@ def detector(pyramid: dict, fpn: dict) -> nn.Module:
     return shake(model)
 
 
+@pytest.mark.det
 @pytest.mark.parametrize(
     'fpn',
     [
@@ -172,6 +174,7 @@ def test_a_detector_answers_as_before(stem_channels, fpn):
     assert deconv.out_channels == (16 if merged else 32)
 
 
+@pytest.mark.det
 def test_a_detector_in_bfloat16_has_its_boxes_in_float32():
     cfg = read_config(CONFIGS['detector']['s60'])
     cfg.model.backbone.update(arch=ARCH, out_indices=(0, 1, 2, 3))
@@ -208,6 +211,7 @@ def test_a_detector_in_bfloat16_has_its_boxes_in_float32():
         assert found.pred_instances[name].dtype == torch.float32
 
 
+@pytest.mark.det
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_half_precision_is_close(dtype):
     def extract_feat(self: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -224,6 +228,7 @@ def test_half_precision_is_close(dtype):
             assert 1e-5 < (a - b).abs().max() / b.abs().max() < 5e-2
 
 
+@pytest.mark.det
 @pytest.mark.parametrize(
     'pyramid',
     [

@@ -8,7 +8,6 @@ import torch
 from goldens import official_shapes, official_state_dict
 from mmengine.registry import init_default_scope
 
-from mmpatchconvnet import PerTokenLinearHead
 from mmpatchconvnet.checkpoints import (
     CheckpointError,
     check_start,
@@ -49,6 +48,7 @@ def test_every_official_key_has_its_own_name(depth, keys):
     assert len(convert_deit_checkpoint(official)) == keys
 
 
+@pytest.mark.cls
 @pytest.mark.parametrize('wrapped', [False, True])
 def test_converted_weights_fit_a_classifier_of_mmpretrain(
     official, classifier, wrapped
@@ -61,7 +61,10 @@ def test_converted_weights_fit_a_classifier_of_mmpretrain(
     assert convert_to_deit(classifier.state_dict()).keys() == official.keys()
 
 
+@pytest.mark.cls
 def test_a_model_with_a_token_for_each_class(official):
+    from mmpatchconvnet import PerTokenLinearHead
+
     for part in ('weight', 'bias'):
         rows = official.pop(f'head.{part}')
         official.update({f'head.{k}.{part}': rows[k : k + 1] for k in range(10)})
@@ -83,6 +86,7 @@ def test_unknown_and_missing_keys_are_named(official):
         convert_deit_checkpoint({})
 
 
+@pytest.mark.cls
 def test_load_weights_is_strict(official, classifier, tmp_path):
     path = str(tmp_path / 'weights.pth')
     weights = convert_deit_checkpoint(official)
@@ -122,6 +126,7 @@ def web(monkeypatch, tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.cls
 def test_a_checkpoint_with_code_in_it_is_refused(classifier, web):
     path = str(web / 'weights.pth')
     torch.save({'state_dict': {}, 'extra': Foreign()}, path)
@@ -132,6 +137,7 @@ def test_a_checkpoint_with_code_in_it_is_refused(classifier, web):
             load_weights(classifier, name)
 
 
+@pytest.mark.cls
 def test_a_url_is_downloaded_once(official, classifier, web):
     torch.save(convert_deit_checkpoint(official), web / 'weights.pth')
     for _ in range(2):
@@ -141,6 +147,7 @@ def test_a_url_is_downloaded_once(official, classifier, web):
         load_weights(classifier, 'https://example.org/other.pth')
 
 
+@pytest.mark.cls
 @pytest.mark.parametrize('content', [b'', b'# no checkpoint', b'PK\x03\x04 torn'])
 def test_a_file_that_is_no_checkpoint_is_named(classifier, tmp_path, content):
     path = tmp_path / 'weights.pth'
@@ -149,6 +156,7 @@ def test_a_file_that_is_no_checkpoint_is_named(classifier, tmp_path, content):
         load_weights(classifier, str(path))
 
 
+@pytest.mark.cls
 def test_a_start_needs_weights_that_fit(official, classifier, tmp_path):
     path = str(tmp_path / 'weights.pth')
     weights = convert_deit_checkpoint(official)

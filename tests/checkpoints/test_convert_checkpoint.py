@@ -8,7 +8,7 @@ from goldens import official_state_dict
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmpatchconvnet import AttentionPooling, PatchConvNet, PerTokenLinearHead, cli
+from mmpatchconvnet import AttentionPooling, PatchConvNet, cli
 from mmpatchconvnet.checkpoints import (
     CheckpointError,
     KeyGroup,
@@ -18,6 +18,7 @@ from mmpatchconvnet.checkpoints import (
     convert_to_deit,
 )
 
+pytestmark = pytest.mark.cls
 ARCH = dict(embed_dims=32, depth=2)
 
 
@@ -43,6 +44,8 @@ def ours(kind: str) -> dict[str, torch.Tensor]:
     model = nn.Module()
     model.backbone = PatchConvNet(ARCH)
     if kind == 'multi':
+        from mmpatchconvnet import PerTokenLinearHead
+
         model.neck = AttentionPooling(32, num_tokens=10)
         model.head = PerTokenLinearHead(num_classes=10, in_channels=32)
     else:

@@ -38,6 +38,7 @@ def test_compiled_ops_come_first(monkeypatch, tmp_path):
     assert compat.ops_are_compiled()
 
 
+@pytest.mark.det
 def test_stand_in_announces_itself_once():
     code = (
         'import mmpatchconvnet, importlib\n'
@@ -68,10 +69,12 @@ def test_config_scopes_do_not_depend_on_the_order_of_imports(order):
 @pytest.mark.parametrize(
     'base',
     [
-        'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
-        'mmseg::_base_/models/upernet_r50.py',
-        'mmpretrain::_base_/models/resnet50.py',
-        'mmpatchconvnet::_base_/models/upernet_patchconvnet-tiny.py',
+        pytest.param(
+            'mmdet::_base_/models/mask-rcnn_r50_fpn.py', marks=pytest.mark.det
+        ),
+        pytest.param('mmseg::_base_/models/upernet_r50.py', marks=pytest.mark.seg),
+        pytest.param('mmpretrain::_base_/models/resnet50.py', marks=pytest.mark.cls),
+        'mmpatchconvnet::_base_/models/classifier_patchconvnet-tiny.py',
     ],
 )
 def test_config_scopes(tmp_path: Path, base: str):

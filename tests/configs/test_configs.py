@@ -19,7 +19,7 @@ from config_files import (
     WIDTH,
     extend,
     flat,
-    named,
+    marked,
     shrink,
 )
 from mmengine.config import Config
@@ -76,7 +76,7 @@ def trained_step(scope: str, model_text: str) -> tuple[list, set[str], float]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('path', CONFIGS, ids=named)
+@pytest.mark.parametrize('path', marked(CONFIGS))
 def test_builds_and_trains_a_step(path):
     cfg = Config.fromfile(path)
     shrink(cfg.model)
@@ -110,7 +110,7 @@ def traced_features(scope: str, model_text: str) -> tuple[list, set[str]]:
     return [tuple(x.shape) for x in features], idle
 
 
-@pytest.mark.parametrize('path', DENSE, ids=named)
+@pytest.mark.parametrize('path', marked(DENSE))
 def test_another_pyramid_is_a_line(path):
     """A line of the README; the heads then get maps of the same sizes."""
     readme = path.with_name('README.md').read_text()
@@ -130,6 +130,7 @@ def test_another_pyramid_is_a_line(path):
         assert not idle or cfg.get('find_unused_parameters')
 
 
+@pytest.mark.det
 def test_complexity_agrees_with_what_is_derived_from_the_paper():
     # Trunk, pyramid of XCiT, FPN, RPN and heads by hand: 45.43 M and 270.5 G.
     path = ROOT / 'configs/mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py'
@@ -138,6 +139,9 @@ def test_complexity_agrees_with_what_is_derived_from_the_paper():
     assert round(count_macs(model, 800, 1280) / 1e9, 1) == 270.5
 
 
+@pytest.mark.det
+@pytest.mark.seg
+@pytest.mark.cls
 @pytest.mark.slow
 def test_tables_are_computed_from_the_configs():
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
@@ -164,14 +168,14 @@ def test_published_scores_are_those_of_the_metafiles():
             published_score(missing, 'Top 1 Accuracy')
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=named)
+@pytest.mark.parametrize('path', marked(CONFIGS))
 def test_our_classes_are_named_with_their_scope(path):
     ours = {name.split('.')[-1] for name in mmpatchconvnet.__all__}
     types = [v for k, v in flat(Config.fromfile(path).to_dict()).items() if 'type' in k]
     assert not ours & {t for t in types if isinstance(t, str)}
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=named)
+@pytest.mark.parametrize('path', marked(CONFIGS))
 def test_extends_by_its_name_in_the_package(path, tmp_path):
     leaf = path.relative_to(ROOT / 'configs')
     cfg = extend(f'mmpatchconvnet::{leaf}', tmp_path)
@@ -193,7 +197,7 @@ OF_HOSTS = {
 HOOKS = {'IterationSeedHook', 'ProgressBarHook', 'LossCurveHook'}
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=named)
+@pytest.mark.parametrize('path', marked(CONFIGS))
 def test_every_setting_is_read_and_the_hooks_are_ours(path):
     cfg = Config.fromfile(path)  # as the host's own train script reads it
     assert cfg.keys() <= READ | OF_HOSTS | {'custom_imports'}
@@ -267,6 +271,7 @@ def known_to_us(kind: str) -> bool:
     return False
 
 
+@pytest.mark.seg
 def test_demo_configs_name_the_classes_of_the_scenes():
     base = Config.fromfile(ROOT / 'configs/_base_/datasets/scenes_classes.py')
     assert base.classes == datasets.CLASSES

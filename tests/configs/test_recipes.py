@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from config_files import CONFIGS, ROOT, SMALL, extend, flat, named, shrink
+from config_files import CONFIGS, ROOT, SMALL, extend, flat, marked, shrink
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
@@ -93,7 +93,7 @@ def extended_host(config: Path) -> str:
     return extended_host(config.with_name(re.search(r"_base_ = '(.+)'", text)[1]))
 
 
-@pytest.mark.parametrize('path', FAIR, ids=named)
+@pytest.mark.parametrize('path', marked(FAIR))
 def test_a_comparison_is_fair(path, tmp_path):
     host = extend(extended_host(path), tmp_path)
     differing = difference(Config.fromfile(path), host)
@@ -113,8 +113,7 @@ def test_a_comparison_is_fair(path, tmp_path):
 
 @pytest.mark.parametrize(
     'path',
-    [p for p in CONFIGS if p.parent.name in ('comparison', 'ablation')],
-    ids=named,
+    marked([p for p in CONFIGS if p.parent.name in ('comparison', 'ablation')]),
 )
 def test_a_comparison_on_small_data_is_fair(path):
     _, _, *what, data = path.stem.split('_')
@@ -129,7 +128,7 @@ def test_a_comparison_on_small_data_is_fair(path):
     assert not {key for key in differing if not re.match(rf'({allowed})\b', key)}
 
 
-@pytest.mark.parametrize('path', RECIPES, ids=named)
+@pytest.mark.parametrize('path', marked(RECIPES))
 def test_a_recipe_has_a_baseline_for_the_same_task(path, tmp_path):
     metafile = yaml.safe_load(path.with_name('metafile.yml').read_text())
     (model,) = (m for m in metafile['Models'] if Path(m['Config']).name == path.name)
@@ -142,6 +141,9 @@ def test_a_recipe_has_a_baseline_for_the_same_task(path, tmp_path):
     assert theirs.val_dataloader.dataset.type == ours.val_dataloader.dataset.type
 
 
+@pytest.mark.det
+@pytest.mark.seg
+@pytest.mark.cls
 @pytest.mark.parametrize('readme', READMES, ids=lambda path: path.parent.name)
 def test_configs_of_hosts_that_a_readme_names_are_there(readme, tmp_path):
     for name in set(re.findall(r'`(mm\w+::[^`]+)`', readme.read_text())):
@@ -154,6 +156,7 @@ def test_every_folder_of_configs_has_its_rules():
     )
 
 
+@pytest.mark.cls
 def test_the_paper_recipe_is_the_author_s_word_where_it_is_known():
     cfg = Config.fromfile(
         ROOT / 'configs/patchconvnet/patchconvnet-b60_32xb64-lamb-400e_in1k.py'
@@ -180,7 +183,7 @@ def test_each_official_file_has_a_config():
     assert names == sorted(mmpatchconvnet.checkpoints.OFFICIAL_FILES)
 
 
-@pytest.mark.parametrize('path', OFFICIAL, ids=named)
+@pytest.mark.parametrize('path', marked(OFFICIAL))
 def test_an_official_config_is_of_the_size_of_its_weights(path):
     name, cfg = weights_of(path), Config.fromfile(path)
     assert f'deit://{name}' in path.read_text()  # the command that tests it
@@ -240,7 +243,7 @@ def test_columns_keep_three_maps_of_a_block_for_the_backward_pass():
 
 
 @pytest.mark.parametrize(
-    'path', [p for p in CONFIGS if p.parent.name not in SMALL], ids=named
+    'path', marked([p for p in CONFIGS if p.parent.name not in SMALL])
 )
 def test_published_recipes_train_with_the_lean_block(path):
     backbone = Config.fromfile(path).model.backbone
@@ -248,6 +251,7 @@ def test_published_recipes_train_with_the_lean_block(path):
     assert backbone.get('block_impl') == ('lean' if ours else None)
 
 
+@pytest.mark.seg
 @pytest.mark.parametrize('arch', ['s60', 'b60', 'b120'])
 def test_segmentors_of_the_paper_start_from_imagenet_21k(arch):
     (path,) = (ROOT / 'configs/upernet').glob(f'patchconvnet-{arch}-in21k-pre_*.py')
@@ -259,6 +263,7 @@ def test_segmentors_of_the_paper_start_from_imagenet_21k(arch):
     )
 
 
+@pytest.mark.det
 def test_cascade_decays_what_its_baseline_decays(tmp_path):
     path = next((ROOT / 'configs/cascade_rcnn').glob('*.py'))
     cfg = Config.fromfile(path)
@@ -271,6 +276,7 @@ def test_cascade_decays_what_its_baseline_decays(tmp_path):
             assert group['weight_decay'] == (0 if parameter.ndim == 1 else 0.05)
 
 
+@pytest.mark.cls
 def test_the_paper_recipe_leaves_the_class_token_as_it_is():
     cfg = Config.fromfile(next((ROOT / 'configs/patchconvnet').glob('*s60*lamb*')))
     shrink(cfg.model)

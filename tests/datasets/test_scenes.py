@@ -96,10 +96,12 @@ def test_masks_lie_on_the_painted_things(monkeypatch: pytest.MonkeyPatch):
 # ----------------------------------------------------------------------- write_scenes
 
 
+@pytest.mark.det
 @pytest.mark.parametrize('split', COUNTS)
 def test_coco_holds_the_drawn_masks(root: Path, split: str):
-    coco_api = pytest.importorskip('pycocotools.coco')
-    coco = coco_api.COCO(root / 'coco' / 'annotations' / f'instances_{split}.json')
+    from pycocotools.coco import COCO
+
+    coco = COCO(root / 'coco' / 'annotations' / f'instances_{split}.json')
     assert [c['name'] for c in coco.loadCats(coco.getCatIds())] == list(CLASSES)
     assert len(coco.getImgIds()) == COUNTS[split]
     for index, image in coco.imgs.items():
@@ -119,9 +121,11 @@ def test_coco_holds_the_drawn_masks(root: Path, split: str):
             assert annotation['iscrowd'] == 0
 
 
+@pytest.mark.det
 def test_mmdet_reads_the_masks(root: Path):
-    datasets = pytest.importorskip('mmdet.datasets')
-    dataset = datasets.CocoDataset(
+    from mmdet.datasets import CocoDataset
+
+    dataset = CocoDataset(
         ann_file=str(root / 'coco' / 'annotations' / 'instances_val.json'),
         data_prefix={'img': str(root / 'coco' / 'images' / 'val')},
         metainfo={'classes': CLASSES},
@@ -194,7 +198,7 @@ def test_second_call_returns_at_once(root: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_other_settings_are_refused(root: Path):
-    with pytest.raises(ValueError, match=r'scenes holds the scenes .* delete this one'):
+    with pytest.raises(ValueError, match=r'scenes .*delete'):
         write_scenes(root, **{**SETTINGS, 'seed': 4})
 
 
@@ -204,7 +208,7 @@ def test_foreign_folders_are_refused_and_empty_ones_used(tmp_path: Path):
     write_scenes(foreign, num_train=1, num_val=1, size=64)
     (foreign / 'scenes.json').unlink()
     for path in (foreign, foreign / 'coco' / 'images' / 'train' / '000000.png'):
-        with pytest.raises(ValueError, match=f'{path} exists, but holds no generated'):
+        with pytest.raises(ValueError, match=f'{path} .*exists'):
             write_scenes(path, **SETTINGS)
 
 
@@ -260,7 +264,7 @@ def test_progress_is_plain_text_off_a_terminal(
     [('num_train', 0, 1), ('num_val', -1, 1), ('size', 63, 64), ('seed', -1, 0)],
 )
 def test_error_texts(tmp_path: Path, name: str, value: int, allowed: int):
-    text = f'{name} is {value}, but must be {allowed} or more: give a larger {name}.'
+    text = f'{name} is {value}.* {allowed} or more.*: give a larger {name}'
     with pytest.raises(ValueError, match=text):
         write_scenes(tmp_path / 'scenes', **{**SETTINGS, name: value})
     if name in ('size', 'seed'):

@@ -198,7 +198,7 @@ def fsdp_takes_the_step_of_one_process(out: Path) -> None:
     assert not list(out.glob('*.partial'))
 
     strategy = start('second')
-    with pytest.raises(CheckpointError, match='written without FSDP'):
+    with pytest.raises(CheckpointError, match='without FSDP'):
         strategy.load_optim_state_dict(optimizer.state_dict())
     strategy.resume(str(out / '1.pth'))
     step(strategy)
@@ -215,7 +215,7 @@ def fsdp_refuses_an_optimizer_of_whole_layers(out: Path) -> None:
         env_kwargs=dict(launcher='pytorch', randomness=dict(seed=0)), work_dir=str(out)
     )
     lamb = dict(optimizer=dict(type='mmpretrain.Lamb', lr=1e-3))
-    with pytest.raises(ValueError, match='Lamb needs the norm of whole layers'):
+    with pytest.raises(ValueError, match=r'Lamb .*whole layers'):
         strategy.prepare(Classifier(), optim_wrapper=lamb)
 
 

@@ -149,6 +149,7 @@ def test_sheet_shows_pictures_from_the_whole_set(tmp_path, monkeypatch):
     assert (tmp_path / 'run' / 'sheet.jpg').exists()
 
 
+@pytest.mark.det
 def test_colours_of_other_classes_are_not_taken():
     from mmdet.datasets import CocoDataset
 
@@ -157,6 +158,7 @@ def test_colours_of_other_classes_are_not_taken():
     assert picture_hooks.chosen_palette(inherited) is None
 
 
+@pytest.mark.seg
 @pytest.mark.parametrize('chosen', [None, [(1, 2, 3), (4, 5, 6)]])
 def test_colours_that_mmseg_draws_by_lot_are_not_taken(chosen, tmp_path, monkeypatch):
     from mmseg.datasets import BaseSegDataset

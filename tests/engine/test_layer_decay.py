@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from config_files import marked
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import nn
@@ -67,10 +68,16 @@ DEMO = Path(__file__).parents[2] / 'configs' / 'demo'
 
 
 @pytest.mark.parametrize(
-    'config', ['classifier_{}_scenes', 'mask-rcnn_{}_nuclei', 'upernet_{}_aerial']
+    'path',
+    marked(
+        [
+            DEMO / f'{kind}_patchconvnet-tiny_scenes.py'
+            for kind in ('classifier', 'mask-rcnn', 'upernet')
+        ]
+    ),
 )
-def test_every_parameter_has_its_rate_and_decay(config):
-    cfg = Config.fromfile(DEMO / f'{config.format("patchconvnet-tiny")}.py')
+def test_every_parameter_has_its_rate_and_decay(path):
+    cfg = Config.fromfile(path)
     cfg.model.backbone.arch.depth = 2
     if 'out_indices' in cfg.model.backbone:
         cfg.model.backbone.out_indices = (1,)
@@ -118,11 +125,11 @@ def test_custom_keys_are_multiplied():
 
 def test_wrong_settings_are_named():
     model = Detector(PatchConvNet(dict(embed_dims=8, depth=2)))
-    with pytest.raises(ValueError, match='decay_rate=None: give one in'):
+    with pytest.raises(ValueError, match=r'decay_rate=None.*: give'):
         build(model, num_groups=2)
-    with pytest.raises(ValueError, match=r'decay_rate=1\.5: give one in'):
+    with pytest.raises(ValueError, match=r'decay_rate=1\.5.*: give'):
         build(model, decay_rate=1.5)
-    with pytest.raises(ValueError, match='num_groups=0: give 1 or more'):
+    with pytest.raises(ValueError, match=r'num_groups=0.*: give 1'):
         build(model, decay_rate=0.5, num_groups=0)
-    with pytest.raises(ValueError, match='Conv2d has no get_layer_depth'):
+    with pytest.raises(ValueError, match=r'Conv2d .*get_layer_depth'):
         build(Detector(nn.Conv2d(3, 8, 1)), decay_rate=0.5)

@@ -30,6 +30,14 @@ BLOCKS = {
     for block in re.findall(r'```python\n(.*?)```', PAGE, re.DOTALL)
 }
 MASK_RCNN, UPERNET, CLASSIFIER, UPERNET_S60 = BLOCKS
+MARKED = [
+    pytest.param(name, marks=marker)
+    for name, marker in zip(
+        BLOCKS,
+        (pytest.mark.det, pytest.mark.seg, pytest.mark.cls, pytest.mark.seg),
+        strict=True,
+    )
+]
 SIZE = 48
 
 
@@ -125,14 +133,14 @@ def save(block: str, folder: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize('name', BLOCKS)
+@pytest.mark.parametrize('name', MARKED)
 def test_configs_of_the_page_pass_the_checks(name, data, tmp_path):
     cfg = load_config(save(BLOCKS[name], tmp_path), data_root=str(data[name]))
     check_config(cfg)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', BLOCKS)
+@pytest.mark.parametrize('name', MARKED)
 def test_configs_of_the_page_train(name, data, tmp_path, torch_home):
     longer = re.search(r'--cfg-options (train_cfg.*?)`', PAGE)[1]  # the page's own
     command = [
@@ -155,7 +163,7 @@ def test_configs_of_the_page_train(name, data, tmp_path, torch_home):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', [MASK_RCNN, UPERNET, CLASSIFIER])
+@pytest.mark.parametrize('name', MARKED[:3])
 def test_every_model_of_the_page_takes_official_weights(
     name, tmp_path, torch_home, monkeypatch
 ):
@@ -178,6 +186,7 @@ def test_every_model_of_the_page_takes_official_weights(
     assert torch.equal(last, official['blocks.59.attn.qkv_pos.0.weight'])
 
 
+@pytest.mark.det
 def test_mmdet_labels_in_the_order_of_the_file(coco):
     from mmdet.datasets import CocoDataset
 
@@ -191,15 +200,16 @@ def test_mmdet_labels_in_the_order_of_the_file(coco):
     assert (left['bbox_label'], right['bbox_label']) == (0, 1)  # but 0 is named fruit
 
 
+@pytest.mark.det
 @pytest.mark.parametrize(
     ('classes', 'message'),
     [
         (
             ('fruit', 'leaf'),
-            r"of train_dataloader is \('fruit', 'leaf'\), but labels follow the "
-            r"categories in .*instances_train.json': choose from \('leaf', 'fruit'\)",
+            r"train_dataloader.*\('fruit', 'leaf'\).*categories in "
+            r".*instances_train.json'.*\('leaf', 'fruit'\)",
         ),
-        (('leaf', 'friut'), r'keep this order\.$'),
+        (('leaf', 'friut'), r"'friut'.*\('leaf', 'fruit'\).*order"),
         (('fruit',), ''),  # a selection
     ],
 )
@@ -220,25 +230,26 @@ def test_classes_follow_the_categories_of_the_json(classes, message, coco, tmp_p
         check_config(cfg)
 
 
+@pytest.mark.det
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('{"images": [', r'is no COCO file \(JSONDecodeError: Expecting value'),
-        ('[]', r'is no COCO file \(TypeError: list indices'),
+        ('{"images": [', r'val.json.*COCO.*JSONDecodeError'),
+        ('[]', r'val.json.*COCO.*TypeError'),
         (
             '{"images": []}',
-            r"is no COCO file \(KeyError: 'categories'\): mend ann_file",
+            r"val.json.*COCO.*'categories'.*ann_file",
         ),
         (
             '{"categories": [{"name": "leaf"}, {"name": "fruit"}], "images":'
             ' [{"id": 0, "file_name": "0.jpg"}, {"id": 1, "file_name": "gone.jpg"}],'
             ' "annotations": [{"image_id": 0}, {"image_id": 1}]}',
-            r"images/val' of val_dataloader has no 'gone.jpg', one of 1 missing",
+            r"images/val'.* val_dataloader .*'gone.jpg'.* 1 ",
         ),
         (
             '{"categories": [{"name": "leaf"}, {"name": "fruit"}, {"name": "leaf"}],'
             ' "images": []}',
-            "has several categories of the name 'leaf': rename them",
+            "several .*'leaf'.*: rename",
         ),
     ],
 )
@@ -251,6 +262,7 @@ def test_faults_of_a_json_are_named(content, message, coco, tmp_path):
         check_config(cfg)
 
 
+@pytest.mark.det
 def test_a_data_set_that_labels_in_its_own_way_is_left_to_it(coco, tmp_path):
     from mmdet.datasets import CocoDataset
     from mmdet.registry import DATASETS
@@ -263,7 +275,7 @@ def test_a_data_set_that_labels_in_its_own_way_is_left_to_it(coco, tmp_path):
     classes = dict(classes=('fruit', 'leaf'))
     block = BLOCKS[MASK_RCNN].replace("('leaf', 'fruit')", "('fruit', 'leaf')")
     cfg = load_config(save(block, tmp_path), data_root=str(coco))
-    with pytest.raises(ConfigError, match='labels follow the categories'):
+    with pytest.raises(ConfigError, match=r"\('fruit', 'leaf'\).*categories"):
         check_config(cfg)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         assert loader.dataset.metainfo == classes
@@ -271,13 +283,14 @@ def test_a_data_set_that_labels_in_its_own_way_is_left_to_it(coco, tmp_path):
     check_config(cfg)
 
 
+@pytest.mark.seg
 def test_a_selection_of_known_classes_has_colours_already(label_maps, tmp_path):
     classes = "('wall', 'building', 'sky')"  # three of ADE20K's
     block = BLOCKS[UPERNET].replace("('soil', 'leaf', 'fruit')", classes)
     cfg = load_config(save(block, tmp_path), data_root=str(label_maps))
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.metainfo.palette = [[0, 0, 0]] * 4
-    with pytest.raises(ConfigError, match='has 4 colours for 3 classes'):
+    with pytest.raises(ConfigError, match=r'4 colours .*3 classes'):
         check_config(cfg)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.type = 'ADE20KDataset'  # its own colours follow its own classes
@@ -290,6 +303,7 @@ USED = EMPTY.replace(']}', '], "annotations": [{"image_id": 9}]}')
 UNCHOSEN = EMPTY.replace('"leaf"}', '"leaf"}, {"name": "x"}, {"name": "x"}')
 
 
+@pytest.mark.det
 @pytest.mark.parametrize(
     ('content', 'settings'),
     [
@@ -316,14 +330,15 @@ def two_classes(label_maps, tmp_path) -> Config:
     return load_config(save(block, tmp_path), data_root=str(label_maps))
 
 
+@pytest.mark.seg
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
-        ({}, r'0.png.* holds the label 2, but .* 2 classes, .* or ignore_index'),
-        (dict(img_suffix='.png'), r'of train_dataloader holds no \*.png: set img_suff'),
+        ({}, r'0.png.* label 2.* 2 classes.* ignore_index'),
+        (dict(img_suffix='.png'), r'train_dataloader .*\*.png.*: set img_suffix'),
         (
             dict(data_prefix=dict(img_path='images/train', seg_map_path='images')),
-            r"0.png', the label map of 0.jpg in train_dataloader, cannot be read",
+            r"0.png'.* 0.jpg .*train_dataloader.*cannot be read",
         ),
     ],
 )
@@ -333,6 +348,7 @@ def test_faults_of_label_maps_are_named(settings, message, two_classes):
         check_config(two_classes, ('train_dataloader',))
 
 
+@pytest.mark.seg
 @pytest.mark.parametrize(
     'settings',
     [
@@ -349,11 +365,13 @@ def test_label_maps_that_are_read_otherwise_pass(settings, two_classes):
     check_config(two_classes, ('train_dataloader',))
 
 
+@pytest.mark.seg
 def test_labels_that_the_loss_ignores_pass(two_classes):
     two_classes.model.decode_head.ignore_index = 2
     check_config(two_classes)
 
 
+@pytest.mark.seg
 def test_colours_of_other_classes_are_named(label_maps, tmp_path):
     block = re.sub(
         r'_base_ = \[.*?\]',
@@ -363,7 +381,7 @@ def test_colours_of_other_classes_are_named(label_maps, tmp_path):
     )
     path = save(block, tmp_path)
     cfg = load_config(path, data_root=str(label_maps))
-    with pytest.raises(ConfigError, match='has 5 colours for 3 classes: give one for'):
+    with pytest.raises(ConfigError, match=r'5 colours .*3 classes: give'):
         check_config(cfg)
     path = save(f'{block}metainfo.update(palette=[])\n', tmp_path)
     check_config(load_config(path, data_root=str(label_maps)))

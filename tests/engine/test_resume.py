@@ -288,6 +288,7 @@ def whole(place) -> Path:
     return place / 'whole'
 
 
+@pytest.mark.cls
 @pytest.mark.slow
 def test_a_killed_run_goes_on_from_the_last_whole_checkpoint(place, whole):
     folder = place / 'killed'
@@ -305,6 +306,7 @@ def test_a_killed_run_goes_on_from_the_last_whole_checkpoint(place, whole):
     assert_same_end(folder, whole)
 
 
+@pytest.mark.cls
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ('kill_at', 'message'),
@@ -319,6 +321,7 @@ def test_a_run_that_is_interrupted_says_how_it_goes_on(kill_at, message, place):
     assert done.stderr.endswith(message)
 
 
+@pytest.mark.cls
 @pytest.mark.slow
 def test_two_runs_of_one_seed_are_equal_to_the_bit(place, whole):
     workers = ('--cfg-options', 'train_dataloader.num_workers=1')
@@ -334,6 +337,7 @@ def test_two_runs_of_one_seed_are_equal_to_the_bit(place, whole):
     assert logged_losses(place / 'other')[1] != losses[1]
 
 
+@pytest.mark.cls
 @pytest.mark.slow
 def test_environment_and_config_lie_beside_every_result(place, whole, monkeypatch):
     (path,) = whole.glob('*/environment.json')

@@ -38,6 +38,9 @@ TINY = {
     'segmentor': DEMO / 'upernet_patchconvnet-tiny_scenes.py',
     'detector': DEMO / 'mask-rcnn_patchconvnet-tiny_scenes.py',
 }
+MARKERS = dict(
+    classifier=pytest.mark.cls, segmentor=pytest.mark.seg, detector=pytest.mark.det
+)
 
 
 def test_the_reference_answers_as_our_column_does():
@@ -98,7 +101,12 @@ def test_peak_memory_is_of_what_lives_at_the_same_time():
 
 
 @pytest.mark.parametrize(
-    ('task', 'name'), [(task, name) for task in CONFIGS for name in CONFIGS[task]]
+    ('task', 'name'),
+    [
+        pytest.param(task, name, marks=MARKERS[task])
+        for task in CONFIGS
+        for name in CONFIGS[task]
+    ],
 )
 def test_short_names_are_configs_of_their_task(task, name):
     cfg, modes = split(f'{name}+nhwc', task, training=False)
@@ -107,12 +115,13 @@ def test_short_names_are_configs_of_their_task(task, name):
     assert modes == ['nhwc']
 
 
+@pytest.mark.cls
 @pytest.mark.parametrize(
     ('spec', 'training', 'message'),
     [
-        ('s60+fast', False, r"s60\+fast asks for the mode 'fast': choose from refer"),
-        ('s60+lean', False, r's60\+lean: lean is for training, but this is inference'),
-        ('s60+deploy', True, r's60\+deploy: deploy is for inference, but this is tra'),
+        ('s60+fast', False, r"s60\+fast .*'fast'.*: choose from reference"),
+        ('s60+lean', False, r's60\+lean.* training.* inference'),
+        ('s60+deploy', True, r's60\+deploy.* inference.* training'),
     ],
 )
 def test_modes_that_do_not_fit_are_named(spec, training, message):
@@ -120,9 +129,10 @@ def test_modes_that_do_not_fit_are_named(spec, training, message):
         split(spec, 'classifier', training)
 
 
+@pytest.mark.cls
 def test_only_a_column_has_the_modes_of_one():
     cfg = Config(dict(read_config(CONFIGS['classifier']['resnet50'])))
-    with pytest.raises(ValueError, match='ResNet has no mode deploy, reference: only'):
+    with pytest.raises(ValueError, match=r'ResNet .*deploy, reference'):
         make_model(cfg, ['reference', 'deploy'])
 
 
@@ -132,14 +142,17 @@ def with_layer_norm(path: Path) -> Config:
     return cfg
 
 
+@pytest.mark.cls
 def test_a_column_with_another_norm_is_never_lean():
     cfg = read_config(str(TINY['classifier']))
-    with pytest.raises(ValueError, match='lean is for columns with LayerNorm, this'):
+    with pytest.raises(ValueError, match=r'lean .*LayerNorm'):
         make_model(cfg, ['lean'])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('task', TINY)
+@pytest.mark.parametrize(
+    'task', [pytest.param(task, marks=MARKERS[task]) for task in TINY]
+)
 @pytest.mark.parametrize('part', ['features', 'model'])
 @pytest.mark.parametrize('training', [False, True])
 def test_every_mode_of_every_task_runs(task, part, training, monkeypatch):
@@ -157,12 +170,14 @@ def test_every_mode_of_every_task_runs(task, part, training, monkeypatch):
         assert training == any(g is not None for g in gradients), modes
 
 
+@pytest.mark.cls
 def test_kernels_that_would_not_run_are_not_measured():
     setting = Setting('classifier', 'backbone', False, 1, (64, 64), 'cpu')
-    with pytest.raises(ValueError, match=r's60\+triton: triton is for a GPU'):
+    with pytest.raises(ValueError, match=r's60\+triton.* GPU'):
         measure(['s60+triton'], setting, rounds=1, warmup=1, console=Console())
 
 
+@pytest.mark.seg
 def test_a_part_costs_what_it_runs():
     cfg = read_config(str(TINY['segmentor']))
     model = make_model(cfg, [])
@@ -183,6 +198,7 @@ def test_tables_are_those_of_the_rows():
     assert drawn == page, 'run mmpatchconvnet tables --rows'
 
 
+@pytest.mark.cls
 @pytest.mark.slow
 def test_the_tool_adds_rows(tmp_path):
     rows = tmp_path / 'rows.csv'

@@ -101,6 +101,9 @@ def test_tables_are_those_of_the_rows(page):
     assert drawn == text, 'run mmpatchconvnet tables --rows'
 
 
+@pytest.mark.det
+@pytest.mark.seg
+@pytest.mark.cls
 def test_rows_are_those_of_the_configs_as_they_are():
     folders = ('demo', 'comparison', 'ablation')
     configs = {p.stem: p for f in folders for p in (ROOT / 'configs' / f).glob('*.py')}
@@ -190,10 +193,12 @@ def test_a_size_of_two_numbers_is_counted(tmp_path):
     assert 0.4 < int(half) / int(settings_of(base)['multiply-adds']) < 0.6
 
 
+@pytest.mark.det
 def test_the_recipe_is_that_of_the_config_before_a_host_changes_it():
     assert settings_of(NUCLEI)['recipe'] == recipe_of(Config.fromfile(NUCLEI))
 
 
+@pytest.mark.cls
 @pytest.mark.slow
 def test_what_has_a_row_is_not_run_again(tmp_path):
     data = write_scenes(tmp_path / 'scenes', num_train=8, num_val=4) / 'classes'

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmpatchconvnet import AttentionPooling, PerTokenLinearHead
+from mmpatchconvnet import AttentionPooling
 
 
 @pytest.mark.parametrize(('tokens', 'heads'), [(1, 1), (1, 4), (5, 1), (5, 2)])
@@ -77,7 +77,10 @@ def test_every_parameter_gets_a_gradient(tokens):
     assert not [n for n, p in pool.named_parameters() if p.grad is None]
 
 
+@pytest.mark.cls
 def test_per_token_head_scores_each_token_with_its_own_row():
+    from mmpatchconvnet import PerTokenLinearHead
+
     head = PerTokenLinearHead(num_classes=3, in_channels=8)
     tokens = torch.rand(2, 3, 8)
     scores = head((tokens,))

@@ -73,9 +73,11 @@ def test_uncertain_objects_are_left_out():
     assert pixel(lax, 1, 40, 40) == RED and pixel(lax, 1, 240, 240) == BLUE
 
 
+@pytest.mark.det
 @pytest.mark.parametrize('kind', ['bitmap', 'polygon'])
 def test_masks_of_mmdet_are_understood(kind):
-    structures = pytest.importorskip('mmdet.structures.mask')
+    from mmdet.structures import mask as structures
+
     if kind == 'bitmap':
         masks = structures.BitmapMasks(square(20, 20)[None].numpy(), SIZE, SIZE)
     else:
@@ -87,11 +89,13 @@ def test_masks_of_mmdet_are_understood(kind):
     assert pixel(sheet, 1, 40, 40) == BLUE and pixel(sheet, 1, 200, 200) == GREY
 
 
+@pytest.mark.det
 def test_boxes_are_drawn_where_there_are_no_masks():
-    boxes = pytest.importorskip('mmdet.structures.bbox').HorizontalBoxes
+    from mmdet.structures.bbox import HorizontalBoxes
+
     sample = BaseDataElement()
     # In pixels of a picture that is shown at half its size.
-    corners = boxes(torch.tensor([[100.0, 200.0, 500.0, 600.0]]))
+    corners = HorizontalBoxes(torch.tensor([[100.0, 200.0, 500.0, 600.0]]))
     sample.gt_instances = InstanceData(labels=torch.tensor([1]), bboxes=corners)
     image = grey_picture(2 * SIZE, 2 * SIZE)
     sheet = draw_sheet([SheetRow(image, sample)], ['a', 'b'], PALETTE)
