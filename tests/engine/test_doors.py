@@ -33,8 +33,8 @@ DOORS = {
     'list': "model = dict(backbone=dict(init_cfg=[dict(type='Pretrained', "
     'checkpoint={trap!r})]))',
     'override': 'model = dict(backbone=dict(init_cfg=dict(_delete_=True, '
-    "type='Constant', val=1, layer='Linear', override=dict(type='Pretrained', name='stem', "
-    'checkpoint={trap!r}))))',
+    "type='Constant', val=1, layer='Linear', override=dict(type='Pretrained', "
+    "name='stem', checkpoint={trap!r}))))",
     'pretrained': 'model = dict(pretrained={trap!r})',
     'backbone of a host': "model = dict(backbone=dict(_delete_=True, type='ResNet', "
     "depth=18, init_cfg=dict(type='Pretrained', checkpoint={trap!r})), "
