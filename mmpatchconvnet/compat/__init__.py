@@ -4,15 +4,15 @@ Two things are missing after a plain `pip install`:
 
 - mmcv's compiled ops: `finder.py` finds `mmcv._ext` where nothing else does, and
   `ops.py` implements the ops that detectors need through torchvision.
-- Config inheritance across packages: `hosts.py` adds the names that mmengine lacks.
+- Config inheritance across packages: `config_scopes.py` adds the names that mmengine
+  lacks.
 
-Nothing is replaced that works: compiled ops, where there are any, are used.
-`follow_up.py` lets other rooms change a host's module without importing it early.
+Nothing is replaced that works: compiled ops, where there are any, are used. mmengine
+takes a second to import, so `follow_up.py` changes its modules when they are imported.
 """
 
 from mmpatchconvnet.compat.finder import OpsFinder, add_finder, ops_are_compiled
 from mmpatchconvnet.compat.follow_up import import_after
-from mmpatchconvnet.compat.hosts import add_config_scopes
 
 __all__ = ['OpsFinder', 'import_after', 'install', 'ops_are_compiled']
 
@@ -20,4 +20,4 @@ __all__ = ['OpsFinder', 'import_after', 'install', 'ops_are_compiled']
 def install() -> None:
     """Add the finder and the config scopes; a second call changes nothing."""
     add_finder()
-    add_config_scopes()
+    import_after('mmengine.config.utils', 'mmpatchconvnet.compat.config_scopes')

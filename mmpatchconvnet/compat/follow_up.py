@@ -1,4 +1,4 @@
-"""Imports a module of ours as soon as somebody has imported one of a host."""
+"""Imports a module of ours right after a host's module, whoever imports that one."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from types import ModuleType
 
 
 class FollowUp(MetaPathFinder):
-    """Finds one module as Python does, and imports another one behind it.
+    """Finds one module as Python does, and imports another one after it.
 
     Args:
         first: Dotted name of the module to wait for.
@@ -43,5 +43,7 @@ def import_after(first: str, then: str) -> None:
     """Import `then` now if `first` has been imported, or else right after it."""
     if first in sys.modules:
         import_module(then)
-    elif not any(isinstance(finder, FollowUp) for finder in sys.meta_path):
+        return
+    pairs = [(f.first, f.then) for f in sys.meta_path if isinstance(f, FollowUp)]
+    if (first, then) not in pairs:
         sys.meta_path.insert(0, FollowUp(first, then))
