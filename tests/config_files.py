@@ -1,5 +1,7 @@
 """The configs of the repository, and what tests of them share."""
 
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 from mmengine.config import Config
@@ -10,6 +12,16 @@ CONFIGS = sorted(
     path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts
 )
 SMALL = {'demo', 'comparison', 'ablation'}  # recipes of our own, on small data
+
+
+def read(path: Path) -> Config:
+    """A config of this repository, parsed once for all tests."""
+    return deepcopy(parsed(path))
+
+
+@cache
+def parsed(path: Path) -> Config:
+    return Config.fromfile(path)
 
 
 def named(path: Path) -> str:
