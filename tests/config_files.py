@@ -1,6 +1,8 @@
 """The configs of the repository, and what tests of them share."""
 
 import re
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,16 @@ CONFIGS = sorted(
     path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts
 )
 SMALL = {'demo', 'comparison', 'ablation'}  # recipes of our own, on small data
+
+
+def read(path: Path) -> Config:
+    """A config of this repository, parsed once for all tests."""
+    return deepcopy(parsed(path))
+
+
+@cache
+def parsed(path: Path) -> Config:
+    return Config.fromfile(path)
 
 
 def named(path: Path) -> str:

@@ -26,4 +26,5 @@ metainfo = dict(classes=classes)
 train_dataloader = dict(dataset=dict(metainfo=metainfo))
 val_dataloader = dict(dataset=dict(metainfo=metainfo))
 test_dataloader = val_dataloader
-del classes, max_iters, metainfo, num_classes  # or they would become settings
+# Or they would become settings.
+del _base_.palette, classes, max_iters, metainfo, num_classes

@@ -20,6 +20,7 @@ from config_files import (
     extend,
     flat,
     marked,
+    read,
     shrink,
 )
 from mmengine.config import Config
@@ -78,7 +79,7 @@ def trained_step(scope: str, model_text: str) -> tuple[list, set[str], float]:
 @pytest.mark.slow
 @pytest.mark.parametrize('path', marked(CONFIGS))
 def test_builds_and_trains_a_step(path):
-    cfg = Config.fromfile(path)
+    cfg = read(path)
     shrink(cfg.model)
     if cfg.default_scope == 'mmpretrain':
         cfg.model.data_preprocessor = cfg.data_preprocessor
@@ -119,7 +120,7 @@ def test_another_pyramid_is_a_line(path):
         'mmpatchconvnet.SimplePyramid',
         'mmpatchconvnet.ResizePyramid',
     }
-    cfg = Config.fromfile(path)
+    cfg = read(path)
     shrink(cfg.model)
     own_sizes, _ = traced_features(cfg.default_scope, text_of(cfg.model))
     for key, name in lines:
@@ -134,7 +135,7 @@ def test_another_pyramid_is_a_line(path):
 def test_complexity_agrees_with_what_is_derived_from_the_paper():
     # Trunk, pyramid of XCiT, FPN, RPN and heads by hand: 45.43 M and 270.5 G.
     path = ROOT / 'configs/mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py'
-    model = build_on_meta(Config.fromfile(path))
+    model = build_on_meta(read(path))
     assert count_parameters(model) == 45_434_880
     assert round(count_macs(model, 800, 1280) / 1e9, 1) == 270.5
 
@@ -171,7 +172,7 @@ def test_published_scores_are_those_of_the_metafiles():
 @pytest.mark.parametrize('path', marked(CONFIGS))
 def test_our_classes_are_named_with_their_scope(path):
     ours = {name.split('.')[-1] for name in mmpatchconvnet.__all__}
-    types = [v for k, v in flat(Config.fromfile(path).to_dict()).items() if 'type' in k]
+    types = [v for k, v in flat(read(path).to_dict()).items() if 'type' in k]
     assert not ours & {t for t in types if isinstance(t, str)}
 
 
@@ -192,14 +193,14 @@ OF_HOSTS = {
     *('data_root', 'dataset_type', 'backend_args', 'crop_size', 'norm_cfg'),
     *('train_pipeline', 'test_pipeline', 'tta_pipeline', 'img_ratios', 'tta_model'),
     *('max_epochs', 'pretrained', 'checkpoint_file', 'bgr_mean', 'bgr_std'),
-    'albu_train_transforms',
+    *('backbone_norm_cfg', 'optimizer', 'vis_backends'),
 }
 HOOKS = {'IterationSeedHook', 'ProgressBarHook', 'LossCurveHook'}
 
 
 @pytest.mark.parametrize('path', marked(CONFIGS))
 def test_every_setting_is_read_and_the_hooks_are_ours(path):
-    cfg = Config.fromfile(path)  # as the host's own train script reads it
+    cfg = read(path)  # as the host's own train script reads it
     assert cfg.keys() <= READ | OF_HOSTS | {'custom_imports'}
     hooks = {hook.type.split('.')[-1] for hook in cfg.default_hooks.values() if hook}
     assert hooks >= HOOKS
@@ -235,8 +236,6 @@ def test_an_inserted_step_does_not_move_the_edits_of_a_fragment(tmp_path):
     host = Config.fromfile(Config._get_cfg_path(HOST_DATA, '')[0])
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         host[loader].dataset.pipeline.insert(0, dict(type='Added'))
-    host.train_pipeline.insert(0, dict(type='Added'))
-    host.test_pipeline.insert(0, dict(type='Added'))
     host.dump(tmp_path / 'host.py')
     fragment = (ROOT / 'configs/_base_/datasets/coco_small.py').read_text()
     ours = tmp_path / 'ours.py'
@@ -244,7 +243,7 @@ def test_an_inserted_step_does_not_move_the_edits_of_a_fragment(tmp_path):
     cfg = Config.fromfile(ours)
     kinds = [step.type for step in cfg.train_dataloader.dataset.pipeline]
     assert kinds[:4] == ['Added', 'LoadImageFromFile', 'LoadAnnotations', 'RandomCrop']
-    host.train_pipeline[3].type = 'OtherResize'
+    host.train_dataloader.dataset.pipeline[3].type = 'OtherResize'
     host.dump(tmp_path / 'host.py')
     with pytest.raises(ValueError, match='Resize'):
         Config.fromfile(ours)

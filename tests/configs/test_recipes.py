@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from config_files import CONFIGS, ROOT, SMALL, extend, flat, marked, shrink
+from config_files import CONFIGS, ROOT, SMALL, extend, flat, marked, read, shrink
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
@@ -96,7 +96,7 @@ def extended_host(config: Path) -> str:
 @pytest.mark.parametrize('path', marked(FAIR))
 def test_a_comparison_is_fair(path, tmp_path):
     host = extend(extended_host(path), tmp_path)
-    differing = difference(Config.fromfile(path), host)
+    differing = difference(read(path), host)
     allowed = ALLOWED[path.parent.name] | OURS
     if '_amp-' in path.stem:
         allowed = allowed | {'optim_wrapper.type'}
@@ -120,7 +120,7 @@ def test_a_comparison_on_small_data_is_fair(path):
     ablation = path.parent.name == 'ablation'
     allowed = ABLATED[''.join(what)] if ablation else COMPARED
     (demo,) = (ROOT / 'configs' / 'demo').glob(f'*_{data}.py')
-    differing = difference(*map(Config.fromfile, (path, demo)))
+    differing = difference(*map(read, (path, demo)))
     assert differing
     # On signs one rate does not do for all; ResNet bears that of the column.
     if data == 'signs' and 'resnet' not in path.stem:
@@ -135,7 +135,7 @@ def test_a_recipe_has_a_baseline_for_the_same_task(path, tmp_path):
     if path.stem in ALONE:
         assert 'Baseline' not in model
         return
-    ours, theirs = Config.fromfile(path), extend(model['Baseline'], tmp_path)
+    ours, theirs = read(path), extend(model['Baseline'], tmp_path)
     assert theirs.default_scope == ours.default_scope
     assert theirs.model.type == ours.model.type
     assert theirs.val_dataloader.dataset.type == ours.val_dataloader.dataset.type
@@ -185,7 +185,7 @@ def test_each_official_file_has_a_config():
 
 @pytest.mark.parametrize('path', marked(OFFICIAL))
 def test_an_official_config_is_of_the_size_of_its_weights(path):
-    name, cfg = weights_of(path), Config.fromfile(path)
+    name, cfg = weights_of(path), read(path)
     assert f'deit://{name}' in path.read_text()  # the command that tests it
     size = int(name.split('_')[1]) if 'multi' not in name else 224
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
@@ -246,7 +246,7 @@ def test_columns_keep_three_maps_of_a_block_for_the_backward_pass():
     'path', marked([p for p in CONFIGS if p.parent.name not in SMALL])
 )
 def test_published_recipes_train_with_the_lean_block(path):
-    backbone = Config.fromfile(path).model.backbone
+    backbone = read(path).model.backbone
     ours = backbone.type == 'mmpatchconvnet.PatchConvNet'
     assert backbone.get('block_impl') == ('lean' if ours else None)
 
@@ -255,7 +255,7 @@ def test_published_recipes_train_with_the_lean_block(path):
 @pytest.mark.parametrize('arch', ['s60', 'b60', 'b120'])
 def test_segmentors_of_the_paper_start_from_imagenet_21k(arch):
     (path,) = (ROOT / 'configs/upernet').glob(f'patchconvnet-{arch}-in21k-pre_*.py')
-    init_cfg = Config.fromfile(path).model.backbone.init_cfg
+    init_cfg = read(path).model.backbone.init_cfg
     name = f'{arch}_224_21k'
     assert name in mmpatchconvnet.checkpoints.OFFICIAL_FILES
     assert init_cfg == dict(
@@ -266,7 +266,7 @@ def test_segmentors_of_the_paper_start_from_imagenet_21k(arch):
 @pytest.mark.det
 def test_cascade_decays_what_its_baseline_decays(tmp_path):
     path = next((ROOT / 'configs/cascade_rcnn').glob('*.py'))
-    cfg = Config.fromfile(path)
+    cfg = read(path)
     shrink(cfg.model)
     model = build_on_meta(cfg).requires_grad_(True)
     wrapper = build_optim_wrapper(model, dict(cfg.optim_wrapper, type='OptimWrapper'))

@@ -26,4 +26,4 @@ dataset = dict(
 train_dataloader = dict(batch_size=8, num_workers=2, dataset=dataset)
 val_dataloader = dict(num_workers=2, dataset=dataset)
 test_dataloader = val_dataloader
-del dataset, loader  # or they would become settings
+del dataset, loader, train_pipeline  # or they would become settings

@@ -16,3 +16,4 @@ model = dict(
     ),
     head=dict(in_channels=_base_.pop('width'), topk=(1,)),
 )
+del _base_.taps, _base_.pyramid  # or they would become settings
