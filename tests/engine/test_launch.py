@@ -89,6 +89,7 @@ def test_a_config_of_a_host_goes_by_its_name(tmp_path):
         load_config('none.py')
 
 
+@pytest.mark.cls
 def test_command_line_lies_over_the_config():
     path = str(DEMO / 'classifier_patchconvnet-tiny_scenes.py')
     cfg = load_config(path, seed=7, options={'train_dataloader.batch_size': 3})
@@ -98,6 +99,7 @@ def test_command_line_lies_over_the_config():
     assert load_config(path, work_dir='elsewhere').work_dir == 'elsewhere'
 
 
+@pytest.mark.cls
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
@@ -140,6 +142,7 @@ def test_faults_of_a_config_are_named(changes, message, scenes):
         check_config(cfg)
 
 
+@pytest.mark.cls
 def test_folders_may_have_other_names_but_must_be_as_many_as_classes(scenes):
     path = str(DEMO / 'classifier_patchconvnet-tiny_scenes.py')
     key = 'train_dataloader.dataset.metainfo.classes'
@@ -155,6 +158,7 @@ def test_folders_may_have_other_names_but_must_be_as_many_as_classes(scenes):
         check_config(load_config(path, data_root=root, options=options))
 
 
+@pytest.mark.cls
 def test_classes_may_be_a_file_of_names(scenes, tmp_path):
     (tmp_path / 'classes.txt').write_text('\n'.join(CLASSES))
     options = {'train_dataloader.dataset.metainfo.classes': f'{tmp_path}/classes.txt'}
@@ -196,6 +200,8 @@ def test_a_pyramid_with_too_few_maps_says_so_before_training():
     check_features(nn.Linear(1, 1))  # a model without a backbone passes
 
 
+@pytest.mark.det
+@pytest.mark.seg
 def test_hooks_are_added_where_there_are_none():
     path = str(next((ROOT / 'configs' / 'upernet').glob('*.py')))
     cfg = load_config(path)
@@ -266,6 +272,7 @@ def run(*command: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.cls
 def test_train_ends_with_one_line_on_a_fault():
     done = run('tools/train.py', str(DEMO / 'classifier_patchconvnet-tiny_scenes.py'))
     assert done.returncode == 1
