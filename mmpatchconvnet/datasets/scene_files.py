@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from pycocotools import mask as mask_utils
 from rich.console import Console
 from rich.progress import track
 
@@ -169,8 +170,6 @@ def _label_map(scene: Scene) -> Array:
 
 
 def _coco_instances(scene: Scene, image_id: int, first_id: int) -> list[dict[str, Any]]:
-    from pycocotools import mask as mask_utils  # comes with mmdet
-
     codes = mask_utils.encode(
         np.asfortranarray(scene.masks.transpose(1, 2, 0), np.uint8)
     )

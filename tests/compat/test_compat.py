@@ -67,17 +67,21 @@ def test_config_scopes_do_not_depend_on_the_order_of_imports(order):
 
 
 @pytest.mark.parametrize(
-    'base',
+    ('base', 'key'),
     [
         pytest.param(
-            'mmdet::_base_/models/mask-rcnn_r50_fpn.py', marks=pytest.mark.det
+            'mmdet::_base_/default_runtime.py', 'env_cfg', marks=pytest.mark.det
         ),
-        pytest.param('mmseg::_base_/models/upernet_r50.py', marks=pytest.mark.seg),
-        pytest.param('mmpretrain::_base_/models/resnet50.py', marks=pytest.mark.cls),
-        'mmpatchconvnet::_base_/models/classifier_patchconvnet-tiny.py',
+        pytest.param(
+            'mmseg::_base_/default_runtime.py', 'env_cfg', marks=pytest.mark.seg
+        ),
+        pytest.param(
+            'mmpretrain::_base_/default_runtime.py', 'env_cfg', marks=pytest.mark.cls
+        ),
+        ('mmpatchconvnet::_base_/short_run.py', 'train_cfg'),
     ],
 )
-def test_config_scopes(tmp_path: Path, base: str):
+def test_config_scopes(tmp_path: Path, base: str, key: str):
     child = tmp_path / 'child.py'
     child.write_text(f'_base_ = {base!r}\n')
-    assert 'backbone' in Config.fromfile(child).model
+    assert key in Config.fromfile(child)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
 
 from mmpatchconvnet.datasets import (
     CLASSES,
@@ -96,11 +97,8 @@ def test_masks_lie_on_the_painted_things(monkeypatch: pytest.MonkeyPatch):
 # ----------------------------------------------------------------------- write_scenes
 
 
-@pytest.mark.det
 @pytest.mark.parametrize('split', COUNTS)
 def test_coco_holds_the_drawn_masks(root: Path, split: str):
-    from pycocotools.coco import COCO
-
     coco = COCO(root / 'coco' / 'annotations' / f'instances_{split}.json')
     assert [c['name'] for c in coco.loadCats(coco.getCatIds())] == list(CLASSES)
     assert len(coco.getImgIds()) == COUNTS[split]

@@ -97,20 +97,6 @@ def train(
 
 @pytest.mark.cls
 @pytest.mark.slow
-def test_the_train_tool_under_torchrun(scenes, tmp_path):
-    log = train(scenes, tmp_path, 2, 'auto_scale_lr.enable=True')
-    # mmengine counts processes and calls them GPUs.
-    assert 'Distributed launcher: pytorch' in log
-    assert 'GPU number: 2' in log
-    # Two processes with two pictures each, four times the one the rate is for.
-    assert 'Scaling the original LR by 4.0' in log
-    assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_2.pth']
-    for file in ('predictions.png', 'curves.png'):
-        assert (tmp_path / file).is_file()
-
-
-@pytest.mark.cls
-@pytest.mark.slow
 @pytest.mark.parametrize('sharded', [(), SHARDED], ids=['ddp', 'fsdp'])
 def test_two_processes_go_on_as_without_the_stop(sharded, scenes, tmp_path):
     options = (
@@ -119,8 +105,17 @@ def test_two_processes_go_on_as_without_the_stop(sharded, scenes, tmp_path):
         'model.backbone.drop_path_rate=0.5',
         # With 0, mmengine loads what it skips in the process that trains, which draws.
         'train_dataloader.num_workers=1',
+        'auto_scale_lr.enable=True',
     )
-    train(scenes, tmp_path, 3, *options, flags=('--seed', '5'))
+    log = train(scenes, tmp_path, 3, *options, flags=('--seed', '5'))
+    # mmengine counts processes and calls them GPUs.
+    assert 'Distributed launcher: pytorch' in log and 'GPU number: 2' in log
+    # Two processes with two pictures each, four times the one the rate is for.
+    assert 'Scaling the original LR by 4.0' in log
+    names = {f'iter_{step}.pth' for step in (1, 2, 3)}
+    assert {path.name for path in tmp_path.glob('*.pth')} == names
+    for file in ('predictions.png', 'curves.png'):
+        assert (tmp_path / file).is_file()
     whole = load_file((tmp_path / 'iter_3.pth').rename(tmp_path / 'whole.pth'))
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_2.pth'))
     log = train(scenes, tmp_path, 3, *options, flags=('--resume',))

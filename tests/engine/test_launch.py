@@ -95,6 +95,7 @@ def test_a_config_of_a_host_goes_by_its_name(tmp_path):
         load_config('none.py')
 
 
+@pytest.mark.cls
 def test_command_line_lies_over_the_config():
     path = str(DEMO / 'classifier_patchconvnet-tiny_scenes.py')
     cfg = load_config(path, seed=7, options={'train_dataloader.batch_size': 3})
@@ -104,6 +105,7 @@ def test_command_line_lies_over_the_config():
     assert load_config(path, work_dir='elsewhere').work_dir == 'elsewhere'
 
 
+@pytest.mark.cls
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
@@ -146,6 +148,7 @@ def test_faults_of_a_config_are_named(changes, message, scenes):
         check_config(cfg)
 
 
+@pytest.mark.cls
 def test_folders_may_have_other_names_but_must_be_as_many_as_classes(scenes):
     path = str(DEMO / 'classifier_patchconvnet-tiny_scenes.py')
     key = 'train_dataloader.dataset.metainfo.classes'
@@ -161,6 +164,7 @@ def test_folders_may_have_other_names_but_must_be_as_many_as_classes(scenes):
         check_config(load_config(path, data_root=root, options=options))
 
 
+@pytest.mark.cls
 def test_classes_may_be_a_file_of_names(scenes, tmp_path):
     (tmp_path / 'classes.txt').write_text('\n'.join(CLASSES))
     options = {'train_dataloader.dataset.metainfo.classes': f'{tmp_path}/classes.txt'}
@@ -202,6 +206,8 @@ def test_a_pyramid_with_too_few_maps_says_so_before_training():
     check_features(nn.Linear(1, 1))  # a model without a backbone passes
 
 
+@pytest.mark.det
+@pytest.mark.seg
 def test_checkpoints_are_whole_and_no_other_hook_is_added():
     path = str(next((ROOT / 'configs' / 'upernet').glob('*.py')))
     cfg = load_config(path)
