@@ -30,20 +30,24 @@ def named(path: Path) -> str:
     return f'{path.parent.name}/{path.stem}'
 
 
-def host_of(path: Path) -> str:
-    """The host of a config, from its text: mmengine needs the host to read it."""
+def hosts_of(path: Path) -> set[str]:
+    """The hosts of a config, from its text: mmengine needs them to read it."""
     text = path.read_text()
-    if host := re.search(r"'(mmdet|mmseg|mmpretrain)(::|'$)", text, re.M):
-        return host[1]
-    return host_of(path.parent / re.search(r"^_base_ = '(.+)'", text, re.M)[1])
+    hosts = set(re.findall(r"'(mmdet|mmseg|mmpretrain)\b", text))
+    bases = re.findall(r"'([^':]+\.py)'", text)
+    return hosts.union(*(hosts_of(path.parent / base) for base in bases))
 
 
 def marked(paths: list[Path]) -> list:
-    """Parameters of a test, each with the marker of its host."""
+    """Parameters of a test, each with the markers of its hosts."""
     markers = dict(mmdet='det', mmseg='seg', mmpretrain='cls')
     return [
-        pytest.param(path, id=named(path), marks=getattr(pytest.mark, markers[host]))
-        for path, host in zip(paths, map(host_of, paths), strict=True)
+        pytest.param(
+            path,
+            id=named(path),
+            marks=[getattr(pytest.mark, markers[host]) for host in hosts_of(path)],
+        )
+        for path in paths
     ]
 
 
