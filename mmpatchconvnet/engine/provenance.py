@@ -13,7 +13,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from mmengine.utils.dl_utils import collect_env
 
 from mmpatchconvnet.atomic_files import atomic_write
-from mmpatchconvnet.compat.doctor import look_at_ops
+from mmpatchconvnet.compat.doctor import check_ops
 from mmpatchconvnet.compat.hosts import package_versions
 from mmpatchconvnet.compat.processor import cpu_capability, cpu_name, product_library
 
@@ -56,7 +56,7 @@ def describe(runner: Runner | FlexibleRunner) -> dict[str, Any]:
             cudnn_benchmark=torch.backends.cudnn.benchmark,
         ),
         packages=package_versions(),
-        mmcv_ops=look_at_ops().state,
+        mmcv_ops=check_ops().state,
         cpu=cpu_name(),
         cpu_capability=cpu_capability(),
         cpu_products=product_library(),

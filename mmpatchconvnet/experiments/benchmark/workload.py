@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmpatchconvnet.deploy import compute_in
+from mmpatchconvnet.deploy import set_compute_dtype
 from mmpatchconvnet.experiments.benchmark.batches import batch_of
 from mmpatchconvnet.experiments.complexity import count_macs, count_parameters
 from mmpatchconvnet.models.pyramids import Pyramid
@@ -57,7 +57,7 @@ def make_pass(
     half = 'bf16' in modes
     mixed = half and 'deploy' in modes and part in ('features', 'model')
     if mixed:  # the model itself says what stays in float32
-        compute_in(model, torch.bfloat16)
+        set_compute_dtype(model, torch.bfloat16)
     forward: Callable[[], Any]
     if part == 'model':
         forward = whole_model(
