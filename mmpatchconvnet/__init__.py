@@ -1,8 +1,8 @@
 """PatchConvNet for mmpretrain, mmdet and mmsegmentation.
 
-Importing this is cheap: it mends what is missing in the installed OpenMMLab (see
-`compat`) and loads the models on first use. An ImportError here would reach a user
-as "not in the registry", so nothing heavy stands at this level.
+Importing this is cheap: it adds what the installed OpenMMLab lacks (see `compat`) and
+loads the models on first use. Nothing heavy is imported here, because mmengine would
+report an ImportError as "not in the registry".
 """
 
 from importlib import import_module
@@ -22,7 +22,7 @@ _MODULE_OF = {
 }
 _SUBMODULES = ('checkpoints', 'datasets', 'engine', 'models', 'visualization')
 
-# Without the head that needs mmpretrain, so that a star import works with any host.
+# Without the head, which needs mmpretrain: a star import works with any host.
 __all__ = ['__version__', *sorted({*_MODULE_OF} - {'PerTokenLinearHead'}), *_SUBMODULES]
 
 compat.install()

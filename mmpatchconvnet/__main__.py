@@ -1,4 +1,4 @@
-"""`python -m mmpatchconvnet`: the console command where it is not on the PATH."""
+"""`python -m mmpatchconvnet`: the console command if it is not on the PATH."""
 
 from mmpatchconvnet.cli import main
 

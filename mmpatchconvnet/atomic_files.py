@@ -1,11 +1,14 @@
-"""Files that appear whole or not at all: checkpoints, pictures, pages."""
+"""Write a file so that it is complete or absent, never truncated."""
 
 import os
 from pathlib import Path
 
 
 def atomic_write(path: str | Path, content: bytes) -> None:
-    """Write beside the target, then rename; killed midway, it leaves the old file."""
+    """Write to a file next to the target, then rename it.
+
+    If the process is killed midway, the old file stays.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')

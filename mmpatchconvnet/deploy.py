@@ -1,8 +1,8 @@
-"""A trained model for inference: what is linear, one step after the other, becomes one.
+"""Prepare a trained model for inference: merge consecutive linear steps into one.
 
-Blocks are folded (`models/block/folded.py`), and a `DeconvPyramid` is merged with the
-1x1 convolutions of the FPN or UPerHead that reads it (`models/fold_pyramid.py`), which
-at stride 4, where a map is largest, saves 60 % of the two.
+Blocks are folded (`models/block/folded.py`). A `DeconvPyramid` is merged with the 1x1
+convolutions of the FPN or UPerHead that reads it (`models/fold_pyramid.py`). At stride
+4, where maps are largest, this saves 60 % of the cost of the two.
 """
 
 from collections.abc import Callable
@@ -26,24 +26,26 @@ HALF = (torch.bfloat16, torch.float16)
 def switch_to_deploy(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     """Fold a classifier, detector, segmentor or column for inference, in place.
 
-    Results stay the same up to rounding. The model cannot be trained any more and its
-    checkpoints have other names; to go back, build it again and load its checkpoint.
-    What cannot be merged is left as it is, and the log says so. A second call changes
-    nothing, or switches a model in float32 to half precision.
+    The results stay the same up to rounding. The model can no longer be trained, and
+    its state dict has other keys; to undo this, build the model again and load its
+    checkpoint. Layers that cannot be merged stay unchanged, and the log names them. A
+    second call changes nothing, or converts a float32 model to half precision.
 
     Args:
-        model: Any model with our column in it, in eval or training mode.
-        dtype: `torch.bfloat16` or `torch.float16` turns column and pyramid to it and
-            lets necks and heads multiply in it; RoIAlign, boxes and NMS, which would
-            be off by pixels, stay in float32. A lone column returns maps in `dtype`.
+        model: Any model that contains a `PatchConvNet`, in eval or training mode.
+        dtype: `torch.bfloat16` or `torch.float16` converts backbone and pyramid to this
+            dtype and runs necks and heads under autocast. RoIAlign, boxes and NMS stay
+            in float32, as half precision would shift boxes by pixels. A backbone alone
+            returns maps in `dtype`.
 
     Returns:
         The same model, in eval mode. `for block in model.backbone.blocks:
-        block.compile(dynamic=True)` compiles its column once, for all blocks and sizes.
+        block.compile(dynamic=True)` compiles its backbone once for all blocks and image
+        sizes.
 
     Raises:
-        ValueError: Another dtype, or another than the half precision that the model
-            already has; a norm that cannot be folded.
+        ValueError: An unsupported dtype; a dtype other than the half precision that the
+            model already has; a norm that cannot be folded.
     """
     check_dtype(model, dtype)
     model.eval().requires_grad_(False)
@@ -53,21 +55,21 @@ def switch_to_deploy(model: nn.Module, dtype: torch.dtype | None = None) -> nn.M
         elif isinstance(module, DeconvPyramid):
             readers = readers_of(module, model)
             kept = (
-                'all levels: it is not in model.neck'
+                'all levels: the pyramid is not in model.neck'
                 if readers is None
                 else fold_pyramid(module, readers)
             )
             if kept:
                 print_log(f'The pyramid is not merged at {kept}.', 'current')
-    compute_in(model, dtype)
+    set_compute_dtype(model, dtype)
     return model
 
 
 def check_dtype(model: nn.Module, dtype: torch.dtype | None) -> None:
-    """Raise unless a model can be switched to a dtype."""
+    """Raise unless a model can be converted to a dtype."""
     if dtype not in (None, torch.float32, *HALF):
         raise ValueError(
-            f'dtype={dtype!r} is no dtype to run in: give torch.float32, '
+            f'dtype={dtype!r} is not supported: give torch.float32, '
             'torch.bfloat16 or torch.float16.'
         )
     for module in model.modules():
@@ -75,15 +77,17 @@ def check_dtype(model: nn.Module, dtype: torch.dtype | None) -> None:
             given = {x.dtype for x in module.parameters()} & {*HALF}
             if given and dtype not in (None, *given):
                 raise ValueError(
-                    f'dtype={dtype} is given for a model rounded to {given.pop()}: '
-                    'build it again, load its checkpoint and switch it once.'
+                    f'dtype={dtype} is given for a model already rounded to '
+                    f'{given.pop()}: build it again, load its checkpoint and call '
+                    'switch_to_deploy once.'
                 )
 
 
 def readers_of(pyramid: nn.Module, model: Any) -> list[nn.Module] | None:
-    """The modules that are called with the levels of a pyramid; None if not known.
+    """The modules that are called with the levels of a pyramid; None if unknown.
 
-    In a neck of several modules it is the next one, else all that is not before it.
+    In a neck of several modules this is the next module. Otherwise these are all
+    children of the model except preprocessor, backbone and neck.
     """
     neck: Any = getattr(model, 'neck', None)
     in_order = getattr(type(neck), 'forward', None) is nn.Sequential.forward
@@ -99,31 +103,33 @@ def readers_of(pyramid: nn.Module, model: Any) -> list[nn.Module] | None:
     return readers
 
 
-def compute_in(model: Any, dtype: torch.dtype | None) -> None:
-    """Let features and heads of a folded model be computed in half precision.
+def set_compute_dtype(model: Any, dtype: torch.dtype | None) -> None:
+    """Run features and heads of a folded model in half precision.
 
-    With compiled ops of mmcv, its features become contiguous in any dtype: these ops
-    take it for granted, but ours are channels-last.
+    Compiled ops of mmcv need contiguous features, but folded maps are channels-last.
+    If the ops are compiled, features are made contiguous in any dtype.
     """
     half = dtype if dtype in HALF else None
     contiguous = ops_are_compiled()
     if hasattr(model, 'extract_feat') and (half or contiguous):
-        wrap(model, 'extract_feat', half, contiguous)
+        wrap_method(model, 'extract_feat', half, contiguous)
     for module in model.modules() if half else ():
         if isinstance(module, (PatchConvNet, Pyramid)):
             module.to(half)
         elif hasattr(module, 'predict_by_feat'):  # a head of mmdet or mmseg
-            wrap(module, 'forward', half, contiguous=False)
+            wrap_method(module, 'forward', half, contiguous=False)
 
 
-def wrap(module: Any, name: str, dtype: torch.dtype | None, contiguous: bool) -> None:
-    """Replace a method by `run_method` of it; what an earlier call set is replaced."""
+def wrap_method(
+    module: Any, name: str, dtype: torch.dtype | None, contiguous: bool
+) -> None:
+    """Replace a method by `run_method`; a wrapper of an earlier call is replaced."""
     method: Any = getattr(module, name)
     if isinstance(method, partial) and method.func is run_method:
-        if dtype is None:  # half precision of an earlier call stays
+        if dtype is None:  # keep the half precision of an earlier call
             return
         method = method.args[0]
-    # No closure, which would not be copied with the model.
+    # A partial is copied with the model; a closure would still call the original.
     setattr(module, name, partial(run_method, method, dtype, contiguous))
 
 
@@ -134,7 +140,7 @@ def run_method(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """Call a method, in autocast if a dtype is given; the results are float32 then."""
+    """Call a method; with a dtype, under autocast and with results in float32."""
     tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
     device = tensors[0].device.type if tensors else 'cpu'
     with torch.autocast(device, dtype) if dtype else nullcontext():

@@ -1,7 +1,7 @@
-"""The registries this package fills, as children of mmengine's.
+"""The registries of this package, children of mmengine's registries.
 
-mmengine imports this module by itself when a config of any host says
-`type='mmpatchconvnet.X'`, and the `locations` on the first look-up.
+mmengine imports this module when a config of any host has `type='mmpatchconvnet.X'`,
+and the `locations` on the first lookup.
 """
 
 from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS

@@ -1,4 +1,4 @@
-"""The console command: help that is quick and whole, tools, errors in one line."""
+"""The console command: fast and complete help, tools, errors in one line."""
 
 import argparse
 import importlib
@@ -32,7 +32,7 @@ print('imported:', *sorted({name.partition('.')[0] for name in sys.modules}))
 
 
 def parsers() -> Iterator[argparse.ArgumentParser]:
-    """The parser of the program, then that of each command."""
+    """The parser of the program, then the parser of each command."""
     parser = cli.build_parser()
     yield parser
     for action in parser._actions:
@@ -41,7 +41,7 @@ def parsers() -> Iterator[argparse.ArgumentParser]:
 
 
 def call(monkeypatch, *arguments: object) -> str:
-    """What the command ends with, an exit status or a message."""
+    """Run a command; return its exit status or message."""
     monkeypatch.setattr(sys, 'argv', ['', *map(str, arguments)])
     with pytest.raises(SystemExit) as end:
         cli.main()
@@ -65,7 +65,7 @@ def test_help_imports_neither_torch_nor_a_host(tmp_path):
         assert f'usage: mmpatchconvnet {name} ' in done.stdout
 
 
-def test_every_argument_is_explained():
+def test_every_argument_has_a_help_text():
     for parser in parsers():
         assert parser.description
         for action in parser._actions:
@@ -73,7 +73,7 @@ def test_every_argument_is_explained():
         parser.format_help()  # a stray % fails here
 
 
-def test_every_command_is_a_tool_of_the_clone(monkeypatch):
+def test_every_command_has_a_script_in_tools(monkeypatch):
     called = []
     monkeypatch.setattr(cli, 'main', lambda *command: called.append(command))
     for tool in (ROOT / 'tools').glob('*.py'):
@@ -81,7 +81,7 @@ def test_every_command_is_a_tool_of_the_clone(monkeypatch):
     assert sorted(called) == sorted((name,) for name in cli.COMMANDS)
 
 
-def test_convert_offers_the_modes_of_the_library():
+def test_convert_has_the_modes_of_the_library():
     parser = argparse.ArgumentParser()
     importlib.import_module('mmpatchconvnet.cli.convert').add_arguments(parser)
     (mode,) = (action for action in parser._actions if action.dest == 'mode')
@@ -94,7 +94,7 @@ def test_convert_offers_the_modes_of_the_library():
     [
         ('train none.py', r'error: none\.py is not a file: give a config file'),
         ('train mmdet::none.py', r'error: mmdet::none\.py .*PACKAGE::FOLDER/NAME'),
-        (f'train {DEMO}', r"error: data_root='data/class_folders/' .* no folder"),
+        (f'train {DEMO}', r"error: data_root='data/class_folders/' .*--data-root"),
         (f'test {DEMO} none.pth', r'error: none\.pth is not a file'),
         ('benchmark s60+fast', r"error: s60\+fast .*'fast'.*: choose from"),
         ('benchmark none.py', r'error: none\.py is not a file'),
@@ -125,13 +125,13 @@ def test_a_command_that_cannot_be_parsed_has_status_2(
     assert message in capsys.readouterr().err
 
 
-def test_config_options_are_values_of_python():
+def test_config_options_are_parsed_as_python_values():
     command = f'train {DEMO} --cfg-options a.b=1 c=[2,x] --cfg-options d=True'
     options = cli.build_parser().parse_args(command.split()).options
     assert options == {'a.b': 1, 'c': [2, 'x'], 'd': True}
 
 
-def test_doctor_ends_with_the_remedies(monkeypatch, capsys):
+def test_doctor_prints_each_remedy_once(monkeypatch, capsys):
     bad = doctor.Finding('mmdet', 'missing', 'pip install onedl-mmdetection[x]')
     monkeypatch.setattr(doctor, 'examine', lambda: iter([bad, bad]))
     assert call(monkeypatch, 'doctor') == '1'
@@ -139,7 +139,7 @@ def test_doctor_ends_with_the_remedies(monkeypatch, capsys):
     assert told.count(f'{sys.executable} -m pip install onedl-mmdetection[x]') == 1
 
 
-def test_a_stopped_command_says_so(monkeypatch):
+def test_an_interrupted_command_exits_with_a_message(monkeypatch):
     def stop() -> None:
         raise KeyboardInterrupt
 
@@ -147,7 +147,7 @@ def test_a_stopped_command_says_so(monkeypatch):
     assert call(monkeypatch, 'doctor') == 'stopped.'
 
 
-def test_a_failed_run_shows_its_error_and_is_named(tmp_path, capfd):
+def test_a_failed_run_shows_its_error_and_its_name(tmp_path, capfd):
     from rich.console import Console
 
     with pytest.raises(RuntimeError, match='one run has failed with exit status 1'):

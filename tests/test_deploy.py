@@ -1,4 +1,4 @@
-"""Models folded for inference answer as before, at less cost."""
+"""Models folded for inference return the same results at less cost."""
 
 import pickle
 import shutil
@@ -28,7 +28,7 @@ FPN = dict(type='FPN', in_channels=[32] * 4, out_channels=16, num_outs=5)
 
 
 def shake(model: nn.Module) -> nn.Module:
-    """Weights and statistics that none of the folds can pass over unseen."""
+    """Weights and statistics with which a wrong fold changes the results."""
     torch.manual_seed(0)
     for name, value in model.state_dict().items():
         if 'running_var' in name:
@@ -45,7 +45,7 @@ def assert_close(ours: tuple, theirs: tuple) -> None:
 
 
 @pytest.mark.parametrize('norm_cfg', [None, dict(type='BN')])
-def test_a_column_answers_as_before(norm_cfg):
+def test_a_column_returns_the_same(norm_cfg):
     settings = dict(out_indices=(0, -1), drop_path_rate=0.3, norm_cfg=norm_cfg)
     column = shake(PatchConvNet(ARCH, **settings, **STEM))
     x = torch.randn(2, 3, 70, 100)
@@ -82,7 +82,7 @@ def test_compiled_ops_get_contiguous_maps(monkeypatch):
     assert layouts == [{False}, {True}]
 
 
-def test_compiled_ops_keep_autocast_and_what_is_no_tuple(monkeypatch):
+def test_compiled_ops_keep_autocast_and_other_values(monkeypatch):
     monkeypatch.setattr(deploy, 'ops_are_compiled', lambda: True)
     model, x = detector(PYRAMID, FPN), torch.randn(1, 3, 64, 96)
     model.extract_feat = lambda x: dict(maps=model(x), name='x')
@@ -126,7 +126,7 @@ def test_one_compiled_code_serves_all_blocks_and_sizes():
 
 def test_a_wrong_dtype_changes_nothing():
     column = PatchConvNet(ARCH)
-    with pytest.raises(ValueError, match="dtype='bfloat16' is no dtype to run in"):
+    with pytest.raises(ValueError, match=r"dtype='bfloat16'.*: give torch.float32"):
         switch_to_deploy(column, 'bfloat16')
     assert column.training
 
@@ -162,10 +162,10 @@ def detector(pyramid: dict, fpn: dict) -> nn.Module:
     ],
 )
 @pytest.mark.parametrize('stem_channels', [(), (8, 16)])
-def test_a_detector_answers_as_before(stem_channels, fpn):
+def test_a_detector_returns_the_same(stem_channels, fpn):
     pyramid = dict(PYRAMID, stem_channels=stem_channels) if stem_channels else PYRAMID
     model = detector(pyramid, dict(FPN, **fpn))
-    x = torch.randn(2, 3, 70, 100)  # no multiple of 32: the stem's maps are padded
+    x = torch.randn(2, 3, 70, 100)  # not a multiple of 32: the stem's maps are padded
     with torch.no_grad():
         before = model(x)
         assert_close(switch_to_deploy(model)(x), before)
@@ -187,7 +187,7 @@ def test_a_detector_in_bfloat16_has_its_boxes_in_float32():
     batch = model.data_preprocessor(batch_of('mmdet', 1, 64, 96), False)
     dtypes = {}
     switch_to_deploy(model, torch.bfloat16)
-    model = deepcopy(model)  # must not go on with the parts of the first
+    model = deepcopy(model)  # must not call parts of the first
     layers = {
         'block': model.backbone.blocks[1],
         'pyramid': model.neck[0],
@@ -269,7 +269,7 @@ def segmentor(auxiliary_head: dict | None = None, **head: Any) -> nn.Module:
     return shake(model)
 
 
-def test_a_segmentor_answers_as_before_and_costs_less():
+def test_a_segmentor_returns_the_same_at_less_cost():
     model = segmentor()
     x = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
@@ -282,7 +282,7 @@ def test_a_segmentor_answers_as_before_and_costs_less():
 
 
 @pytest.mark.parametrize('channels', [16, 32])
-def test_a_head_that_skips_levels_answers_as_before(channels):
+def test_a_head_that_skips_levels_returns_the_same(channels):
     model = segmentor(in_index=[1, 2, 3], channels=channels)
     x = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
@@ -306,7 +306,7 @@ def test_a_level_that_an_auxiliary_head_reads_too_is_not_merged(monkeypatch, as_
         switch_to_deploy(model)
         assert_close([head(model.extract_feat(x)) for head in heads], before)
     assert [level[-1].out_channels for level in model.neck.levels[:2]] == [16, 32]
-    assert len(lines) == 1 and 'level 1: not one plain 1x1 conv' in lines[0]
+    assert len(lines) == 1 and 'level 1: ' in lines[0]
 
 
 def test_a_second_call_refines_the_first():
@@ -333,7 +333,7 @@ def zero_weights(module: nn.Module) -> None:
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
-def test_a_detector_without_fpn_answers_as_before(dtype):
+def test_a_detector_without_fpn_returns_the_same(dtype):
     cfg = read_config(CONFIGS['detector']['s60'])
     cfg.model.backbone.update(arch=ARCH, out_indices=(0, 1, 2, 3))
     cfg.model.neck = [dict(PYRAMID, scales=(4, 2, 1, 0.5), _scope_='mmpatchconvnet')]

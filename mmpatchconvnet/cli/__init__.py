@@ -29,11 +29,12 @@ def main(*command: str) -> None:
     """Run the command line of this process.
 
     Args:
-        command: Goes before the arguments, as in `main('train')` of `tools/train.py`.
+        command: Inserted before the arguments, e.g. `train` by `tools/train.py`.
     """
     sys.argv[:1] = ['mmpatchconvnet', *command]
     # Waiting CPU threads must not spin: data workers and other programs share the
-    # cores, and training was 10 times slower. OpenMP reads this when torch is imported.
+    # cores, and spinning made training 10 times slower. OpenMP reads this variable
+    # when torch is imported.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     settings = vars(build_parser().parse_args())
     run = settings.pop('run')
@@ -53,7 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
         '--version', action='version', version=__version__, help='show the version'
     )
     commands = parser.add_subparsers(
-        metavar='COMMAND', required=True, help='what to do; each has a --help'
+        metavar='COMMAND',
+        required=True,
+        help='the command to run; each has its own --help',
     )
     for name in COMMANDS:
         module = import_module(f'{__name__}.{name}')

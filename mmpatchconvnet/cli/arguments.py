@@ -5,16 +5,16 @@ from typing import Any
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """A config and what replaces its settings; see `engine.launch.load_config`."""
+    """Add a config and options that override it; see `engine.launch.load_config`."""
     option = parser.add_argument
-    option('config', help='a config file, or PACKAGE::FOLDER/NAME.py of a package')
-    option('--work-dir', help='folder of logs, pictures and checkpoints')
-    option('--data-root', help="replaces the config's data_root")
+    option('config', help='a config file, or PACKAGE::FOLDER/NAME.py from a package')
+    option('--work-dir', help='folder for logs, pictures and checkpoints')
+    option('--data-root', help="folder of the data, instead of the config's data_root")
     option(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),
         default='none',
-        help='what started the processes; pytorch means torchrun',
+        help='the program that started the processes; pytorch means torchrun',
     )
     option(
         '--cfg-options',
@@ -28,7 +28,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 class ConfigOptions(argparse.Action):
-    """mmengine's `DictAction`, imported only when there is something to parse."""
+    """mmengine's `DictAction`, imported only when the option is given."""
 
     def __call__(
         self,

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mmpatchconvnet.cli.errors import in_one_line
+from mmpatchconvnet.cli.errors import exit_on
 from mmpatchconvnet.experiments.benchmark.choices import (
     BASELINES,
     CONFIGS,
@@ -28,36 +28,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'models',
         nargs='*',
         metavar='MODEL[+MODE]',
-        help=f'{", ".join(CONFIGS["classifier"])}, or any config; without any, a '
-        'column in the official order of operations, ours, and the baselines',
+        help=f'{", ".join(CONFIGS["classifier"])}, or any config '
+        '(default: the column in the official order of operations, ours and baselines)',
     )
     option(
         '--task',
         choices=CONFIGS,
         default='classifier',
-        help='of the models (%(default)s)',
+        help='task of the models (%(default)s)',
     )
-    option('--part', choices=PARTS, default='backbone', help='see below (%(default)s)')
+    option(
+        '--part',
+        choices=PARTS,
+        default='backbone',
+        help='part to measure, see below (%(default)s)',
+    )
     option(
         '--training',
         action='store_true',
-        help='run forward and backward, not inference',
+        help='measure forward and backward instead of inference',
     )
-    option('--batch', type=int, default=1, help='images at a time (%(default)s)')
+    option('--batch', type=int, default=1, help='batch size (%(default)s)')
     option(
         '--size',
         type=int,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
-        help='of the images in pixels; without it, the usual one of the task',
+        help='image size in pixels (default: the usual one of the task)',
     )
     option(
-        '--device', choices=('cpu', 'cuda'), help='without it, cuda if torch sees a GPU'
+        '--device', choices=('cpu', 'cuda'), help='default: cuda if torch finds a GPU'
     )
-    option('--threads', type=int, help='CPU threads; without it, the choice of torch')
-    option('--rounds', type=int, default=20, help='timed runs of each (%(default)s)')
-    option('--warmup', type=int, default=3, help='runs of each before (%(default)s)')
-    option('--rows', type=Path, help='a CSV file to add the rows to')
+    option('--threads', type=int, help='CPU threads (default: as torch chooses)')
+    option(
+        '--rounds', type=int, default=20, help='timed runs of each model (%(default)s)'
+    )
+    option(
+        '--warmup', type=int, default=3, help='untimed runs before them (%(default)s)'
+    )
+    option('--rows', type=Path, help='CSV file to append the rows to')
 
 
 def run(
@@ -83,7 +92,7 @@ def run(
     ours = 's60+lean' if settings['training'] else 's60+deploy'
     models = models or ['s60+reference', 's60', ours, *BASELINES]
     console = Console(highlight=False)
-    with in_one_line(ValueError):
+    with exit_on(ValueError):
         measured = measure(models, Setting(**settings), rounds, warmup, console)
         console.print(draw(measured), soft_wrap=True)
         if rows:

@@ -1,4 +1,4 @@
-"""Train configs with several seeds each, keep a row of every run, show the spread.
+"""Train configs with several seeds each and report mean and standard deviation.
 
 mmpatchconvnet compare CONFIG OTHER_CONFIG --data-root PATH --seeds 0 1 2
 """
@@ -6,7 +6,7 @@ mmpatchconvnet compare CONFIG OTHER_CONFIG --data-root PATH --seeds 0 1 2
 import argparse
 from pathlib import Path
 
-from mmpatchconvnet.cli.errors import in_one_line
+from mmpatchconvnet.cli.errors import exit_on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         type=Path,
         metavar='CONFIG',
-        help='a config file, or PACKAGE::FOLDER/NAME.py; all for the same data',
+        help='a config file, or PACKAGE::FOLDER/NAME.py; all need the same data',
     )
     option('--data-root', type=Path, required=True, help='folder of the data')
     option(
@@ -25,19 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=[0, 1, 2],
         metavar='SEED',
-        help='of all random numbers, a run for each (0 1 2)',
+        help='random seeds, one run each (0 1 2)',
     )
     option(
         '--rows',
         type=Path,
         default=Path('work_dirs/comparison/rows.csv'),
-        help='a CSV file (%(default)s); what has a row in it is not run again',
+        help='CSV file of results (%(default)s); runs with a row in it are skipped',
     )
     option(
         '--work-dir',
         type=Path,
         default=Path('work_dirs/comparison'),
-        help='each run gets a folder in it (%(default)s)',
+        help='each run gets a subfolder of it (%(default)s)',
     )
 
 
@@ -49,7 +49,7 @@ def run(
     from mmpatchconvnet.experiments.comparison import compare, draw_scores
 
     console = Console(highlight=False)
-    with in_one_line(ValueError, RuntimeError):
+    with exit_on(ValueError, RuntimeError):
         table = draw_scores(compare(configs, seeds, data_root, rows, work_dir, console))
     console.print(f'\n{table}', markup=False, soft_wrap=True)
     console.print(f'Every run is a row of {rows}', markup=False, soft_wrap=True)

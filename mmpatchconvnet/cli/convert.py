@@ -7,7 +7,7 @@ mmpatchconvnet convert backbone work_dirs/NAME/iter_400.pth backbone.pth
 
 import argparse
 
-from mmpatchconvnet.cli.errors import in_one_line
+from mmpatchconvnet.cli.errors import exit_on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,13 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'mode',
         choices=('to-ours', 'to-official', 'backbone'),
         help='to-ours: an official file, or deit://NAME, to an mmpretrain classifier; '
-        'to-official: a classifier of ours to the names of the official code; '
-        'backbone: a classifier, detector or segmentor of ours to its PatchConvNet',
+        'to-official: our classifier to the names of the official code; '
+        'backbone: only the PatchConvNet of our classifier, detector or segmentor',
     )
     option(
         'source',
         metavar='IN',
-        help='a file, or deit:// with the name or the file of an official one',
+        help='a file; for an official one also deit://NAME or deit://FILE',
     )
     option('target', metavar='OUT', help='the file to write, a dict of tensors')
     option('--overwrite', action='store_true', help='replace OUT if it exists')
@@ -34,7 +34,7 @@ def run(mode: str, source: str, target: str, overwrite: bool) -> None:
 
     from mmpatchconvnet.checkpoints import convert_file
 
-    with in_one_line(ValueError, OSError):
+    with exit_on(ValueError, OSError):
         groups = convert_file(mode, source, target, overwrite)
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style='bold')

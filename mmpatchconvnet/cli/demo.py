@@ -1,12 +1,12 @@
-"""Train a classifier, an UperNet and a Mask R-CNN on generated scenes, and report.
+"""Train a classifier, an UperNet and a Mask R-CNN on generated scenes.
 
-It takes about seven minutes on two CPU cores.
+It writes a report and takes about seven minutes on two CPU cores.
 """
 
 import argparse
 from pathlib import Path
 
-from mmpatchconvnet.cli.errors import in_one_line
+from mmpatchconvnet.cli.errors import exit_on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--work-dir',
         type=Path,
         default=Path('work_dirs/demo'),
-        help='folder of the scenes, the runs and report.html (%(default)s)',
+        help='folder for the scenes, the runs and report.html (%(default)s)',
     )
 
 
@@ -25,7 +25,7 @@ def run(work_dir: Path) -> None:
     from mmpatchconvnet.experiments.demo import results_table, run_demo
 
     console = Console()
-    with in_one_line(RuntimeError):
+    with exit_on(RuntimeError):
         report = results_table(run_demo(work_dir, console))
     table = Table(*report.columns, title='mmpatchconvnet demo')
     for row in report.rows:

@@ -1,4 +1,4 @@
-"""Say what is installed and, for anything missing, the command that installs it."""
+"""Report what is installed and how to install what is missing."""
 
 import argparse
 import shlex
@@ -6,7 +6,7 @@ import sys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """It has none."""
+    """Add nothing: the command has no arguments."""
 
 
 def run() -> None:

@@ -1,12 +1,12 @@
-"""How a command ends on an error that a user can fix."""
+"""End a command on an error that a user can fix."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
-def in_one_line(*kinds: type[Exception]) -> Iterator[None]:
-    """Errors of these kinds end the program with their message and no traceback."""
+def exit_on(*kinds: type[Exception]) -> Iterator[None]:
+    """End the program with the message of these errors instead of a traceback."""
     try:
         yield
     except kinds as error:

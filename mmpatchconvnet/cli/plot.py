@@ -7,27 +7,27 @@ mmpatchconvnet plot resolution rows.csv b.png --where pass=training
 import argparse
 from pathlib import Path
 
-from mmpatchconvnet.cli.errors import in_one_line
+from mmpatchconvnet.cli.errors import exit_on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option('kind', choices=('accuracy', 'resolution'), help='what to plot')
-    option('rows', type=Path, help='a CSV file that the benchmark has written')
+    option('rows', type=Path, help='a CSV file written by the benchmark')
     option('picture', type=Path, help='the .png, .jpg or .webp file to write')
     option(
         '--where',
         nargs='*',
         default=[],
         metavar='COLUMN=VALUE',
-        help='only the rows with these values',
+        help='use only the rows with these values',
     )
     option(
         '--models',
         nargs='*',
         default=[],
         metavar='MODEL',
-        help='only these, in the order of the colours',
+        help='use only these models, coloured in this order',
     )
 
 
@@ -38,7 +38,7 @@ def run(
     from mmpatchconvnet.experiments.rows import read_rows, select
     from mmpatchconvnet.visualization.tradeoffs import plot_accuracy, plot_resolution
 
-    with in_one_line(ValueError):
+    with exit_on(ValueError):
         chosen = select(read_rows(rows), where)
         if models:
             chosen = [r for m in models for r in select(chosen, [f'model={m}'])]

@@ -1,4 +1,4 @@
-"""Update the tables of the pages in a clone from its metafiles and measured rows.
+"""Update the tables in the pages of a clone from metafiles and measured rows.
 
 mmpatchconvnet tables           # after adding or changing a config
 mmpatchconvnet tables --rows    # after new rows of compare or benchmark
@@ -6,7 +6,7 @@ mmpatchconvnet tables --rows    # after new rows of compare or benchmark
 
 import argparse
 
-from mmpatchconvnet.cli.errors import in_one_line
+from mmpatchconvnet.cli.errors import exit_on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,12 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--rows',
         dest='only_rows',
         action='store_true',
-        help='only the tables of measured rows, not those of the models',
+        help='update only the tables of measured rows, not the tables of models',
     )
 
 
 def run(only_rows: bool) -> None:
     from mmpatchconvnet.experiments.pages import fill_pages
 
-    with in_one_line(ValueError):
+    with exit_on(ValueError):
         fill_pages(only_rows)

@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from mmpatchconvnet.cli.arguments import add_config
-from mmpatchconvnet.cli.errors import in_one_line
+from mmpatchconvnet.cli.errors import exit_on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
-    parser.add_argument('checkpoint', help='a file that training has saved')
+    parser.add_argument('checkpoint', help='a checkpoint file of a training run')
     parser.add_argument(
         '--deploy',
         nargs='?',
         const='float32',
         choices=('float32', 'bfloat16', 'float16'),
-        help='fold the model for inference first, and run it in this dtype, or float32',
+        help='fold the model for inference first, and run it in this dtype '
+        '(default: float32)',
     )
 
 
@@ -33,7 +34,7 @@ def run(checkpoint: str, deploy: str | None, **settings: Any) -> None:
     from mmpatchconvnet.engine.distributed import end_processes
     from mmpatchconvnet.engine.launch import build_runner, load_config
 
-    with in_one_line(ValueError):
+    with exit_on(ValueError):
         runner = build_runner(load_config(**settings), training=False)
         model = getattr(runner.model, 'module', runner.model)
         load_weights(model, checkpoint)

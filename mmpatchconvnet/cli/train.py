@@ -13,25 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from mmpatchconvnet.cli.arguments import add_config
-from mmpatchconvnet.cli.errors import in_one_line
+from mmpatchconvnet.cli.errors import exit_on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     option = parser.add_argument
-    option('--seed', type=int, help='of all random numbers; --resume keeps its own')
-    option('--amp', action='store_true', help='train in mixed precision, on a GPU')
+    option('--seed', type=int, help='random seed; --resume keeps the seed of the run')
+    option('--amp', action='store_true', help='train in mixed precision; needs a GPU')
     option(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='resume from this checkpoint or, without one, from the last in --work-dir',
+        help='resume from this checkpoint (default: the last one in --work-dir)',
     )
     option(
         '--quiet',
         action='store_true',
-        help='write the log to its file only; a terminal still shows the progress bar',
+        help='write the log only to its file; a terminal still shows the progress bar',
     )
 
 
@@ -41,7 +41,7 @@ def run(amp: bool, resume: str | None, quiet: bool, **settings: Any) -> None:
     from mmpatchconvnet.engine.distributed import end_processes
 
     stdout = open(os.devnull, 'w') if quiet else sys.stdout  # noqa: SIM115
-    with in_one_line(ValueError), redirect_stdout(stdout):
+    with exit_on(ValueError), redirect_stdout(stdout):
         cfg = launch.load_config(**settings)
         if amp:
             launch.use_amp(cfg)
@@ -55,7 +55,7 @@ def run(amp: bool, resume: str | None, quiet: bool, **settings: Any) -> None:
             if not isinstance(handler, logging.FileHandler):
                 runner.logger.removeHandler(handler)
     try:
-        with in_one_line(CheckpointError):  # of init_cfg, before the first step
+        with exit_on(CheckpointError):  # raised by init_cfg before the first step
             runner.train()
     except KeyboardInterrupt:
         if not Path(cfg.work_dir, 'last_checkpoint').is_file():

@@ -1,14 +1,15 @@
-"""Makes the installed OpenMMLab usable; `import mmpatchconvnet` calls `install()`.
+"""Make the installed OpenMMLab usable; `import mmpatchconvnet` calls `install()`.
 
 Two things are missing after a plain `pip install`:
 
-- mmcv's compiled ops: `finder.py` finds `mmcv._ext` where nothing else does, and
+- mmcv's compiled ops: `finder.py` provides `mmcv._ext` where it is not installed, and
   `ops.py` implements the ops that detectors need through torchvision.
 - Config inheritance across packages: `config_scopes.py` adds the names that mmengine
   lacks.
 
-Nothing is replaced that works: compiled ops, where there are any, are used. mmengine
-takes a second to import, so `follow_up.py` changes its modules when they are imported.
+What works is not replaced: compiled ops are used where they are installed.
+mmengine takes a second to import, so `follow_up.py` changes its modules when they are
+imported.
 """
 
 from mmpatchconvnet.compat.finder import OpsFinder, add_finder, ops_are_compiled

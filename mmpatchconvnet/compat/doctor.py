@@ -1,4 +1,4 @@
-"""What is installed, and for anything missing the command that installs it."""
+"""Check what is installed, and name the command that installs what is missing."""
 
 import importlib
 import importlib.util
@@ -14,7 +14,7 @@ from mmpatchconvnet.version import __version__
 
 
 class Finding(NamedTuple):
-    """One line of the report; `remedy` is a command, or empty where all is well."""
+    """One line of the report; `remedy` is a command, or empty if nothing is wrong."""
 
     name: str
     state: str
@@ -22,20 +22,21 @@ class Finding(NamedTuple):
 
 
 def examine() -> Iterator[Finding]:
-    """All findings, one by one, as some take a second."""
+    """Yield all findings one by one, as some take a second."""
     yield Finding('mmpatchconvnet', __version__)
     yield Finding('Python', f'{platform.python_version()} on {platform.system()}')
     distributions = packages_distributions()
-    # Two families share the import names: what is missing must be of the same one.
+    # Two families share the import names; a missing package must be of the same one.
     original = 'mmengine' in distributions.get('mmengine', [])
     for module, packages in NEEDED.items():
-        yield look_for(module, packages[original], distributions)
-    yield from (check() for check in (look_at_cv2, look_at_setuptools))
+        yield check_import(module, packages[original], distributions)
+    yield check_cv2()
+    yield check_setuptools()
     if importlib.util.find_spec('mmcv'):
-        yield look_at_ops()
+        yield check_ops()
     if importlib.util.find_spec('torch'):
-        yield look_at_device()
-        yield look_at_products()
+        yield check_device()
+        yield check_cpu_products()
     present = [host for host in HOSTS if importlib.util.find_spec(host)]
     if not present:
         all_hosts = ' '.join(packages[original] for packages in HOSTS.values())
@@ -44,34 +45,34 @@ def examine() -> Iterator[Finding]:
         if host not in present:
             yield Finding(host, f'not installed (pip install {packages[original]})')
             continue
-        yield look_for(host, packages[original], distributions)
-        yield look_at_configs(host, packages[original])
+        yield check_import(host, packages[original], distributions)
+        yield check_configs(host, packages[original])
 
 
-def look_for(
+def check_import(
     module: str, package: str, distributions: Mapping[str, list[str]]
 ) -> Finding:
-    """Version and distribution of a module that must import."""
+    """Import a module, and report its version and distribution."""
     if importlib.util.find_spec(module) is None:
         return Finding(module, 'missing', f'pip install {package}')
 
-    def described() -> str:
+    def describe() -> str:
         importlib.import_module(module)
         name = distributions.get(module, [module])[0]
         return version(name) if name == module else f'{version(name)} ({name})'
 
-    return attempt(module, described, f'pip install --force-reinstall {package}')
+    return attempt(module, describe, f'pip install --force-reinstall {package}')
 
 
 def attempt(name: str, action: Callable[[], str], remedy: str) -> Finding:
-    """What the action returns, or its error and the remedy."""
+    """Report what the action returns, or its error with the remedy."""
     try:
         return Finding(name, action())
     except Exception as error:
         return Finding(name, f'broken: {error}'.splitlines()[0], remedy)
 
 
-def look_at_cv2() -> Finding:
+def check_cv2() -> Finding:
     return attempt(
         'OpenCV',
         lambda: importlib.import_module('cv2').__version__,
@@ -80,7 +81,7 @@ def look_at_cv2() -> Finding:
     )
 
 
-def look_at_setuptools() -> Finding:
+def check_setuptools() -> Finding:
     if importlib.util.find_spec('pkg_resources') is None:
         return Finding(
             'setuptools', 'has no pkg_resources', "pip install 'setuptools<82'"
@@ -88,19 +89,19 @@ def look_at_setuptools() -> Finding:
     return Finding('setuptools', version('setuptools'))
 
 
-def look_at_ops() -> Finding:
-    def described() -> str:
+def check_ops() -> Finding:
+    def describe() -> str:
         if ops_are_compiled():
             importlib.import_module('mmcv._ext')
             return 'compiled'
         importlib.import_module('torchvision')
         return 'run by torchvision: NMS, soft-NMS, RoIAlign, focal loss'
 
-    return attempt('mmcv ops', described, 'pip install torch torchvision --upgrade')
+    return attempt('mmcv ops', describe, 'pip install torch torchvision --upgrade')
 
 
-def look_at_device() -> Finding:
-    def described() -> str:
+def check_device() -> Finding:
+    def describe() -> str:
         import torch
 
         if torch.cuda.is_available():
@@ -110,18 +111,18 @@ def look_at_device() -> Finding:
             return ', '.join(names)
         return f'CPU, {torch.get_num_threads()} threads (torch sees no GPU)'
 
-    return attempt('device', described, 'pip install torch --upgrade')
+    return attempt('device', describe, 'pip install torch --upgrade')
 
 
-def look_at_products() -> Finding:
-    def described() -> str:
+def check_cpu_products() -> Finding:
+    def describe() -> str:
         return f'{product_library()} with {cpu_capability()} ({VARIABLE} sets it)'
 
-    return attempt('CPU products', described, f'unset {VARIABLE}')
+    return attempt('CPU products', describe, f'unset {VARIABLE}')
 
 
-def look_at_configs(host: str, package: str) -> Finding:
-    def found() -> str:
+def check_configs(host: str, package: str) -> Finding:
+    def find() -> str:
         from mmengine.config import Config
 
         runtime = 'default_runtime.py'
@@ -130,6 +131,6 @@ def look_at_configs(host: str, package: str) -> Finding:
 
     return attempt(
         f'{host}:: configs',
-        found,
+        find,
         f'pip install --force-reinstall --no-deps {package}',
     )

@@ -1,4 +1,4 @@
-"""Finds `mmcv._ext`, mmcv's compiled ops, where pip has installed none."""
+"""Provide `mmcv._ext`, mmcv's compiled ops, where it is not installed."""
 
 import importlib.util
 import logging
@@ -12,7 +12,7 @@ COMPILED_OPS = 'mmcv._ext'
 
 
 class OpsFinder(MetaPathFinder, Loader):
-    """Loads `ops.py` as `mmcv._ext`; last in line, after every other finder."""
+    """Loads `ops.py` as `mmcv._ext`; Python consults it after every other finder."""
 
     def find_spec(
         self,
@@ -53,12 +53,12 @@ class OpsFinder(MetaPathFinder, Loader):
 
 
 def add_finder() -> None:
-    """Put one `OpsFinder` behind all other finders."""
+    """Add one `OpsFinder` after all other finders."""
     if not any(isinstance(finder, OpsFinder) for finder in sys.meta_path):
         sys.meta_path.append(OpsFinder())
 
 
 def ops_are_compiled() -> bool:
-    """Whether mmcv brings its own compiled ops."""
+    """Whether mmcv is installed with its compiled ops."""
     spec = importlib.util.find_spec(COMPILED_OPS)
     return spec is not None and not isinstance(spec.loader, OpsFinder)

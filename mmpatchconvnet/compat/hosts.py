@@ -1,7 +1,7 @@
-"""Who the hosts are: import names, distributions and versions.
+"""The hosts: import names, distributions and versions.
 
-OpenMMLab comes in two distributions with the same import names: the maintained onedl
-ones and the original ones.
+OpenMMLab has two families of distributions with the same import names: the maintained
+onedl family and the original one.
 """
 
 import importlib.util
@@ -25,7 +25,7 @@ HOSTS = {
 
 
 def package_versions() -> dict[str, str]:
-    """Import name -> version and, under another name, the distribution."""
+    """Import name -> version, and the distribution if its name differs."""
     distributions = packages_distributions()
     versions = {'python': platform.python_version(), 'mmpatchconvnet': __version__}
     for module in (*NEEDED, *HOSTS):

@@ -1,22 +1,22 @@
-"""A stand-in for ``mmcv._ext``: mmcv's compiled ops answered by torchvision.
+"""A replacement of ``mmcv._ext``: mmcv's compiled ops, computed by torchvision.
 
 The pip wheel of mmcv has no compiled ops, yet ``mmcv.ops`` and mmdet import them.
 ``finder.py`` loads this module under the name ``mmcv._ext`` when the real one is
 absent, so each function has the name, arguments and in-place outputs that the Python
 callers in ``mmcv/ops`` expect. Mask R-CNN needs NMS and RoIAlign, RetinaNet on a GPU
-the sigmoid focal loss. Every op not written here raises an error with the remedy.
+the sigmoid focal loss. Every other op raises an error that names the remedy.
 
 Parity with the compiled ops of onedl-mmcv 2.3.6 (CPU, float32, recorded once in
 ``tests/data/mmcv_ops.npz``): NMS, batched NMS, soft-NMS and average RoIAlign are equal
-to the bit, max RoIAlign within 3e-6 of the largest value. They differ on purpose where
+to the bit, max RoIAlign within 3e-6 of the largest value. They differ on purpose if
 
-- inputs are float16 or bfloat16, computed here in float32; float64 is welcome too;
+- inputs are float16 or bfloat16, computed here in float32; float64 works too;
 - a RoI has no area: max mode pools it to 0, mmcv to its initial value, -10000;
-- a RoI has negative size: mmcv's CPU op raises, its CUDA op and this one do not;
-- logits are extreme: the focal loss takes log-sigmoid, mmcv a clamped logarithm;
-- soft-NMS meets equal scores: the lower index goes first, mmcv's order is accidental.
+- a RoI has a negative size: mmcv's CPU op raises, its CUDA op and this one do not;
+- logits are extreme: the focal loss uses log-sigmoid, mmcv a clamped logarithm;
+- scores in soft-NMS are equal: the lower index is first, mmcv's order is undefined.
 
-``roi_pool`` is left out: torchvision rounds the RoI to whole cells, mmcv does not.
+``roi_pool`` is not included: torchvision rounds the RoI to whole cells, mmcv does not.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,13 +30,13 @@ from torch import Size, Tensor
 _BUILD_DOCS = 'https://mmcv.readthedocs.io/en/latest/get_started/build.html'
 _MAX_POOL = 0  # mmcv's pool_mode; 1 is average
 
-# The operators themselves: torchvision's Python roi_align goes through torch.compile
-# in deterministic mode, and its backward has no Python name.
+# The registered operators: torchvision's Python roi_align uses torch.compile in
+# deterministic mode, and its backward has no Python function.
 _tv = torch.ops.torchvision
 
 
 def _full_precision(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in one dtype, float32 or wider: torchvision's CPU kernels know no half."""
+    """Both in one dtype, float32 or wider: torchvision's CPU kernels have no half."""
     if not (a.is_floating_point() and b.is_floating_point()):
         raise TypeError(f'expected floating point tensors, got {a.dtype}, {b.dtype}')
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
@@ -47,15 +47,15 @@ def _full_precision(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _add_offset(boxes: Tensor, offset: int) -> Tensor:
-    """Boxes (N, 4) whose plain ``x2 - x1`` is mmcv's ``x2 - x1 + offset``."""
+    """Boxes (N, 4) with ``offset`` added to x2 and y2, as mmcv adds it to sizes."""
     return torch.cat((boxes[:, :2], boxes[:, 2:] + offset), dim=1)
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """Indices of the kept boxes (N, 4), by descending score."""
     boxes, scores = _full_precision(boxes, scores)
-    # mmcv compares in the boxes' dtype, torchvision's CPU kernel in double, which an
-    # IoU of 0.3 rounded to float32 would exceed.
+    # mmcv compares in the boxes' dtype, torchvision's CPU kernel in double, where a
+    # float32 IoU of 0.3 exceeds a threshold of 0.3.
     threshold = torch.tensor(iou_threshold, dtype=boxes.dtype).item()
     return torchvision.ops.nms(_add_offset(boxes, offset), scores, threshold)
 
@@ -92,7 +92,7 @@ def softnms(
 def _soft_weight(
     iou: Tensor, iou_threshold: float, sigma: float, method: int
 ) -> Tensor:
-    """Factor for the scores of boxes that overlap a better one."""
+    """Factor for the scores of boxes that overlap one of a higher score."""
     if method == 2:  # gaussian
         return torch.exp(-iou.square() / sigma)
     decayed = 1 - iou if method == 1 else torch.zeros_like(iou)  # linear, naive
@@ -106,12 +106,12 @@ def _soft_weight(
 
 
 class _Bins(NamedTuple):
-    """How a RoI is cut into bins of samples."""
+    """How a RoI is divided into bins, and bins into samples."""
 
     height: int
     width: int
     spatial_scale: float
-    sampling_ratio: int  # samples per bin, each way; 0: one per cell
+    sampling_ratio: int  # samples per bin and axis; 0: one per cell
     aligned: bool
 
     def average(self, input: Tensor, rois: Tensor) -> Tensor:
@@ -132,12 +132,12 @@ class _Bins(NamedTuple):
     def grids(self, rois: Tensor) -> Iterator[tuple[Tensor, int, int]]:
         """Row numbers of the RoIs that share a grid, and its gh and gw.
 
-        A RoI without area may have no samples, and is then left out.
+        A RoI without area may have no samples; it is skipped.
         """
         if self.sampling_ratio > 0:
             grids = rois.new_full((len(rois), 2), self.sampling_ratio)
         else:
-            # The shift cancels out, but for the rounding that decides a grid.
+            # The shift cancels out, except for rounding, which can change the grid.
             shift = 0.5 if self.aligned else 0.0
             corners = rois[:, 1:] * self.spatial_scale - shift
             sizes = corners[:, 2:] - corners[:, :2]  # (K, 2): width, height
@@ -226,7 +226,7 @@ def _focal_terms(
     classes = torch.arange(logits.shape[1], device=logits.device)
     sign = (target[:, None] == classes).to(logits.dtype) * 2 - 1
     factor = 0.5 + sign * (alpha - 0.5)
-    if weight.numel():  # (C,): refuses a background row, where mmcv reads past the end
+    if weight.numel():  # (C,); raises for background, where mmcv reads past the end
         factor = factor * weight.index_select(0, target)[:, None]
     return sign, sign * logits, factor
 
@@ -263,8 +263,8 @@ def sigmoid_focal_loss_backward(
 
 
 def get_compiler_version() -> str:
-    """For mmcv's environment report, which asks wherever ``mmcv.ops`` imports."""
-    return 'none (torchvision stands in)'
+    """Called by mmcv's environment report."""
+    return 'none (torchvision is used)'
 
 
 def get_compiling_cuda_version() -> str:
@@ -272,8 +272,8 @@ def get_compiling_cuda_version() -> str:
 
 
 def __getattr__(name: str) -> Callable[..., NoReturn]:
-    """Any other op: ``mmcv.ops`` imports it, and calling it says what to do."""
-    if name.startswith(('_', 'pytest')):  # what Python and pytest ask any module
+    """Any other op: importing it works, calling it raises an error with the remedy."""
+    if name.startswith(('_', 'pytest')):  # which Python and pytest look up
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
     def unavailable(*args: object, **kwargs: object) -> NoReturn:

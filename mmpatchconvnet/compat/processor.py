@@ -1,4 +1,4 @@
-"""The processor at hand, and which of torch's libraries is fast on it."""
+"""This machine's processor, and which of torch's libraries is fast on it."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ VARIABLE = 'MMPATCHCONVNET_CPU_PRODUCTS'
 
 
 def cpu_name() -> str:
-    """The name of the processor; `platform.processor()` is empty on many systems."""
+    """Name of the processor; `platform.processor()` is empty on many systems."""
     info = Path('/proc/cpuinfo')
     for line in info.read_text().splitlines() if info.is_file() else ():
         if line.startswith('model name'):
@@ -29,12 +29,12 @@ def cpu_capability() -> str:
 def product_library() -> str:
     """The library that multiplies matrices in float32: `onednn` or `mkl`.
 
-    oneDNN with AVX-512, MKL otherwise, see `models/block/cpu.py`. The choice is the
-    same in every run on one machine; the environment variable
-    MMPATCHCONVNET_CPU_PRODUCTS, read once, takes precedence.
+    It is oneDNN with AVX-512, MKL otherwise, see `models/block/cpu.py`, so every run on
+    one machine uses the same. The environment variable MMPATCHCONVNET_CPU_PRODUCTS,
+    read once, takes precedence.
 
     Raises:
-        ValueError: The variable names neither.
+        ValueError: The variable names neither library.
     """
     chosen = os.environ.get(VARIABLE)
     if chosen is None:

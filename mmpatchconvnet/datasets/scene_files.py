@@ -1,4 +1,4 @@
-"""Writes the scenes of `scenes.py` in the layouts that the hosts read.
+"""Write the scenes of `scenes.py` in the layouts that the hosts read.
 
 The same scenes become COCO instances, an ADE20K-like label tree and class folders, so a
 detector, a segmentor and a classifier can be trained side by side without a download.
@@ -26,13 +26,13 @@ from mmpatchconvnet.datasets.scenes import (
     draw_scene,
 )
 
-GENERATOR_VERSION = 1  # raised whenever the same seed draws or writes something else
+GENERATOR_VERSION = 1  # increased when the same seed gives other files
 
 
 def scene_seed(split: str, index: int, seed: int = 0) -> int:
     """The seed of a written scene: even in 'train', odd in 'val'.
 
-    So no validation scene is ever a training scene, not even one of another `seed`.
+    So no validation scene equals a training scene, not even of another `seed`.
     """
     return 2 * (seed * 1_000_000 + index) + (split == 'val')
 
@@ -44,10 +44,10 @@ def write_scenes(
     size: int = 128,
     seed: int = 0,
 ) -> Path:
-    """Writes scenes as COCO instances, as an ADE20K-style tree and as class folders.
+    """Write scenes as COCO instances, as an ADE20K-style tree and as class folders.
 
-    The folder appears whole or not at all (a killed run leaves a hidden folder next to
-    it at worst) and is left alone if it already holds exactly these scenes::
+    The folder is complete or absent; a killed run leaves at most a hidden folder next
+    to it. If the folder already holds exactly these scenes, nothing is written::
 
         scenes.json                               the settings
         coco/images/{train,val}/000000.png
@@ -56,15 +56,15 @@ def write_scenes(
         ade/annotations/{training,validation}/000000.png
         classes/{train,val}/<class>/000000_0.png  things at least 60 % visible, 64 x 64
 
-    The ADE maps label every pixel, 1 for the background and `CLASSES` from 2, and are
-    meant for `reduce_zero_label=True`.
+    The ADE maps label every pixel, 1 for the background and `CLASSES` from 2: use
+    `reduce_zero_label=True`.
 
     Args:
-        root: the folder to make; if it exists, it is empty or holds these scenes.
+        root: the folder to write; if it exists, it is empty or holds these scenes.
         num_train: training scenes, at least 1.
         num_val: validation scenes, at least 1.
         size: height and width in pixels, at least 64.
-        seed: 0 or more; another seed gives other scenes.
+        seed: 0 or more; other seeds give other scenes.
 
     Returns:
         The absolute path of `root`.
@@ -92,7 +92,7 @@ def write_scenes(
         try:
             build.replace(root)
         except OSError:
-            if not _holds(root, settings):  # else another process was faster
+            if not _holds(root, settings):  # else another process has written it
                 raise
     return root
 
@@ -188,7 +188,7 @@ def _coco_instances(scene: Scene, image_id: int, first_id: int) -> list[dict[str
 
 
 def _write_crops(scene: Scene, folder: Path, prefix: str) -> None:
-    """Saves a square around every thing that can be seen well enough, 64 x 64."""
+    """Save a square crop, 64 x 64, of every thing that is at least 60 % visible."""
     size = len(scene.image)
     for i in np.flatnonzero(scene.visible >= 0.6):
         rows, columns = np.nonzero(scene.masks[i])

@@ -2,9 +2,9 @@
 
 A scene shows two to five patterned things (striped balls, sprinkled donuts, veined
 leaves, dotted sails, nested stars, checked tiles) that partly hide each other on a
-textured ground. Silhouette and kind of pattern make the class, and each prefers the hue
-of its colour in `PALETTE`; the second colour, size, place and rotation are free.
-`scene_files.py` writes them for detectors, segmentors and classifiers.
+textured ground. Silhouette and pattern determine the class. The first colour of a thing
+is near the colour of its class in `PALETTE`; second colour, size, position and rotation
+are random. `scene_files.py` writes scenes for detectors, segmentors and classifiers.
 
 A silhouette is a signed distance (https://iquilezles.org/articles/distfunctions2d): one
 formula gives the exact mask (below zero), the smooth edge, the rim and the shadow.
@@ -21,8 +21,8 @@ from numpy.random import Generator
 Array = np.ndarray
 
 # ------------------------------------------------------------------------- the classes
-# Silhouettes and patterns see a thing in its own frame, where it fills about [-1, 1].
-# The former return the distance from the outline, negative inside, the latter the
+# Silhouettes and patterns use a thing's own coordinates, where it fills about [-1, 1].
+# A silhouette returns the distance from the outline, negative inside; a pattern the
 # share of the thing's second colour, 0..1.
 
 
@@ -84,7 +84,7 @@ _KINDS: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {
     'tile': (lambda x, y: np.maximum(np.abs(x), np.abs(y)) - 0.75, _checks),
 }
 
-# Alphabetical, so that datasets which number class folders agree.
+# Alphabetical, as data sets number class folders.
 CLASSES: tuple[str, ...] = tuple(_KINDS)
 PALETTE: tuple[tuple[int, int, int], ...] = (
     (230, 75, 53),
@@ -148,7 +148,7 @@ _GROUNDS = (_clouds, _gradient, _weave, _brushed, _pebbles)
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture and what it shows, from the rearmost thing to the foremost.
+    """One image and its things, from the rearmost to the foremost.
 
     Args:
         image: (H, W, 3) uint8, RGB.
@@ -200,7 +200,7 @@ def _random_thing(rng: Generator, size: int) -> _Thing:
 
 
 def _place_things(rng: Generator, size: int) -> tuple[list[_Thing], Array, Array]:
-    """Draws lots until 40 % of every thing can be seen; about 100 pixels of 128 x 128.
+    """Draw random things until 40 % of each is visible, about 100 pixels at size 128.
 
     Returns the things, their visible masks and visible shares, as in `Scene`.
     """
@@ -209,7 +209,7 @@ def _place_things(rng: Generator, size: int) -> tuple[list[_Thing], Array, Array
         things = [_random_thing(rng, size) for _ in range(count)]
         whole = np.stack([thing.distance(grid) < 0 for thing in things])
         masks = whole.copy()
-        for i in range(count):  # a thing hides what came before it
+        for i in range(count):  # later things cover earlier ones
             masks[:i] &= ~whole[i]
         visible = masks.sum(axis=(1, 2)) / whole.sum(axis=(1, 2))
         if visible.min() >= 0.4:
@@ -221,7 +221,7 @@ def _color(hue: float, saturation: float, value: float) -> Array:
 
 
 def _blend(first: Array, second: Array, share: Array) -> Array:
-    """(H, W, 3) between two colours or images; `share` (H, W) is the second's."""
+    """(H, W, 3) mix of two colours or images; `share` (H, W) is that of the second."""
     return first + share[..., None] * (second - first)
 
 
@@ -238,7 +238,7 @@ def _paint_ground(rng: Generator, size: int) -> Array:
 
 
 def _paint_surface(thing: _Thing, grid: Array, rng: Generator) -> Array:
-    """The pattern in a dark colour near the class's own and a light one: (H, W, 3)."""
+    """A pattern in a dark colour near that of the class and a light one: (H, W, 3)."""
     kind = np.array(PALETTE[thing.label]) / 255
     hue = colorsys.rgb_to_hsv(*kind)[0] + rng.normal(0, 0.03)
     dark = _color(hue, rng.uniform(0.65, 0.95), rng.uniform(0.5, 0.9))
@@ -248,7 +248,7 @@ def _paint_surface(thing: _Thing, grid: Array, rng: Generator) -> Array:
 
 
 def _paint_thing(image: Array, thing: _Thing, lamp: Array, rng: Generator) -> None:
-    """Lays a thing and its shadow over the image; `lamp` (2, 1, 1) is a direction."""
+    """Paint a thing and its shadow; `lamp` (2, 1, 1) is the direction of the light."""
     low, high = thing.center - 1.6 * thing.radius, thing.center + 1.6 * thing.radius
     (left, top), (right, bottom) = low.clip(0).astype(int), high.astype(int)
     grid = _pixel_grid(len(image))[:, top:bottom, left:right]
@@ -265,11 +265,11 @@ def _paint_thing(image: Array, thing: _Thing, lamp: Array, rng: Generator) -> No
 
 
 def draw_scene(seed: int, size: int = 128) -> Scene:
-    """Draws one scene; the same seed and size give the same bytes.
+    """Draw one scene; the same seed and size give the same bytes.
 
     Args:
         seed: 0 or more.
-        size: height and width in pixels, at least 64; the things grow with it.
+        size: height and width in pixels, at least 64; the things scale with it.
 
     Example:
         >>> scene = draw_scene(seed=7)

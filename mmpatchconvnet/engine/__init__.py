@@ -1,1 +1,1 @@
-"""What mmengine's runner is given: launch, checks, hooks, layer decay."""
+"""From a config to a checked run: launch, checks, hooks, layer decay."""

@@ -1,8 +1,8 @@
-"""What can be wrong with a config, found before anything is built or trained.
+"""Checks of a config before anything is built or trained.
 
 Each fault is a `ConfigError` of one sentence: what was given, what is allowed, what to
-do. `tools/train.py` and `tools/test.py` print it and stop. What the checks do not
-understand, such as remote or self-downloading data, they let pass.
+do. The commands `train` and `test` print it and exit. Data that the checks cannot read,
+such as remote data or data sets that download themselves, is not checked.
 """
 
 import inspect
@@ -20,18 +20,25 @@ from PIL import Image
 from torch import nn
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-MAPS = 32  # how many label maps of a data set are read
-KNOWN = ('mmseg.', 'mmcv.', 'mmpatchconvnet.')  # whose transforms keep labels
-# What counts the classes of the data; other parts count things of their own.
-COUNTERS = ('head', 'bbox_head', 'mask_head', 'decode_head', 'data_preprocessor')
+MAX_LABEL_MAPS = 32  # that are read of a data set
+# Modules whose transforms do not change labels.
+LABEL_PRESERVING = ('mmseg.', 'mmcv.', 'mmpatchconvnet.')
+# Parts whose num_classes is the number of classes of the data.
+PARTS_WITH_CLASSES = (
+    'head',
+    'bbox_head',
+    'mask_head',
+    'decode_head',
+    'data_preprocessor',
+)
 
 
 class ConfigError(ValueError):
-    """A config that cannot work, said in one sentence."""
+    """A config that cannot work, explained in one sentence."""
 
 
 def check_config(cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS) -> None:
-    """Raise `ConfigError` for missing data or classes that are not those of the data.
+    """Raise `ConfigError` if data is missing or the classes do not fit the data.
 
     Args:
         cfg: A config of any host.
@@ -39,7 +46,7 @@ def check_config(cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS) -> Non
     """
     for name in dataloaders:
         for dataset in datasets_of(cfg, name):
-            dataset_class = find_class(dataset, cfg.get('default_scope'))
+            dataset_class = resolve_type(dataset, cfg.get('default_scope'))
             check_paths(dataset, dataset_class, name)
             check_num_classes(cfg, dataset, dataset_class, name)
             check_palette(dataset, dataset_class, name)
@@ -52,25 +59,25 @@ def datasets_of(cfg: Config, dataloader: str) -> Iterator[dict]:
     """The data sets of a dataloader, without wrappers such as `RepeatDataset`."""
     loader = cfg.get(dataloader)
     if isinstance(loader, dict):
-        yield from innermost(loader.get('dataset'))
+        yield from without_wrappers(loader.get('dataset'))
 
 
-def innermost(dataset: object) -> Iterator[dict]:
+def without_wrappers(dataset: object) -> Iterator[dict]:
     if isinstance(dataset, (list, tuple)):
         for one in dataset:
-            yield from innermost(one)
+            yield from without_wrappers(one)
     elif isinstance(dataset, dict):
         inner = dataset.get('datasets') or dataset.get('dataset')
         if inner:
-            yield from innermost(inner)
+            yield from without_wrappers(inner)
         else:
             yield dataset
 
 
-def find_class(
+def resolve_type(
     settings: dict, scope: str | None, registry: Registry = DATASETS
 ) -> type | None:
-    """The class behind `type`, which is a name or, in a lazy config, the class."""
+    """The class of `type`, which is a name or, in a lazy config, the class itself."""
     kind = settings.get('type')
     if not isinstance(kind, str):
         return kind
@@ -85,19 +92,19 @@ def check_paths(dataset: dict, dataset_class: type | None, name: str) -> None:
         return
     if root and not Path(root).is_dir():
         raise ConfigError(
-            f'data_root={root!r} of {name} is no folder: give yours with '
-            '--data-root PATH.'
+            f'data_root={root!r} of {name} is not a folder: give the folder of your '
+            'data with --data-root PATH.'
         )
-    for part in strings((dataset.get('ann_file'), dataset.get('data_prefix'))):
+    for part in nested_strings((dataset.get('ann_file'), dataset.get('data_prefix'))):
         if part and '://' not in part and not Path(root, part).exists():
             raise ConfigError(
-                f'{str(Path(root, part))!r}, which {name} reads, does not exist: mend '
-                'data_root, ann_file or data_prefix.'
+                f'{str(Path(root, part))!r} of {name} does not exist: fix data_root, '
+                'ann_file or data_prefix.'
             )
 
 
 def is_local(dataset: dict, dataset_class: type | None) -> bool:
-    """Whether the data must lie on a disk already."""
+    """Whether the data must already be on a local disk."""
     downloads = dataset_class is not None and (
         'download' in inspect.signature(dataset_class).parameters
     )
@@ -105,27 +112,27 @@ def is_local(dataset: dict, dataset_class: type | None) -> bool:
     return not downloads and not remote
 
 
-def strings(node: object) -> Iterator[str]:
+def nested_strings(node: object) -> Iterator[str]:
     """Every string in nested dicts, lists and tuples."""
     if isinstance(node, str):
         yield node
     elif isinstance(node, dict):
-        yield from strings(list(node.values()))
+        yield from nested_strings(list(node.values()))
     elif isinstance(node, (list, tuple)):
         for one in node:
-            yield from strings(one)
+            yield from nested_strings(one)
 
 
 def check_num_classes(
     cfg: Config, dataset: dict, dataset_class: type | None, name: str
 ) -> None:
-    """Every `num_classes` must be the number of the data's classes.
+    """Every `num_classes` must be the number of classes of the data.
 
     mmdet's `NumClassCheckHook` checks a detector's heads, once training has started.
     """
     model = cfg.get('model') or {}
     classes = classes_of(dataset, dataset_class)
-    # Words are the classes of a grounding model, and a tracker's detector its own.
+    # A grounding model takes any words as classes, and a tracker has its own detector.
     if not classes or 'language_model' in model or 'detector' in model:
         return
     allowed = {len(classes)}
@@ -133,23 +140,23 @@ def check_num_classes(
     if things:
         allowed.add(len(things))
     parts = dict(model=model, data_preprocessor=cfg.get('data_preprocessor'))
-    for path, number in all_num_classes(parts):
+    for path, number in find_num_classes(parts):
         if number not in allowed:
             shown = ', '.join(map(str, classes[:4])) + ', ...' * (len(classes) > 4)
             raise ConfigError(
                 f'{path}={number} but {name} has {len(classes)} classes ({shown}): '
-                f'set it to {len(classes)}, or mend metainfo.classes of the data set.'
+                f'set it to {len(classes)}, or fix metainfo.classes of the data set.'
             )
 
 
 def classes_of(dataset: dict, dataset_class: type | None) -> tuple[str, ...] | None:
-    """The classes a data set is configured with, or those of its own class."""
+    """The classes in the settings of a data set, or else the defaults of its class."""
     given = (dataset.get('metainfo') or {}).get('classes') or dataset.get('classes')
-    if isinstance(given, str):  # the data set reads a file of names by itself
+    if isinstance(given, str):  # the data set reads a file of names
         if '://' in given or Path(given).expanduser().is_file():
             return None
         raise ConfigError(
-            f'classes={given!r} is no file of class names: write ({given!r},) for a '
+            f'classes={given!r} is not a file of class names: write ({given!r},) for a '
             'single class.'
         )
     if given is None:
@@ -158,7 +165,7 @@ def classes_of(dataset: dict, dataset_class: type | None) -> tuple[str, ...] | N
 
 
 def check_palette(dataset: dict, dataset_class: type | None, name: str) -> None:
-    """As many colours as classes, where classes are no selection of known ones."""
+    """The palette must have a colour for each class, if the classes are custom."""
     classes = classes_of(dataset, None)
     palette = (dataset.get('metainfo') or {}).get('palette')
     known = getattr(dataset_class, 'METAINFO', {}).get('classes')
@@ -167,14 +174,14 @@ def check_palette(dataset: dict, dataset_class: type | None, name: str) -> None:
     if len(palette) != len(classes):
         raise ConfigError(
             f'metainfo.palette of {name} has {len(palette)} colours for {len(classes)} '
-            'classes: give one for each, or palette=[] to have them chosen.'
+            'classes: give one for each, or palette=[] for automatic colours.'
         )
 
 
 def check_class_folders(dataset: dict, dataset_class: type | None, name: str) -> None:
-    """There must be as many classes as folders, and those of a folder's name in place.
+    """Classes must be as many as folders, and in their order if they have their names.
 
-    The others may be names for people, where folders have numbers.
+    A class may have another name than its folder, e.g. if folders are numbered.
     """
     classes, prefix = classes_of(dataset, None), dataset.get('data_prefix') or ''
     if not classes or dataset.get('ann_file') or not dataset.get('with_label', True):
@@ -182,31 +189,31 @@ def check_class_folders(dataset: dict, dataset_class: type | None, name: str) ->
     if isinstance(prefix, dict):
         prefix = prefix.get('img_path', '')
     folder = Path(dataset.get('data_root') or '', prefix)
-    if not loads_as(dataset_class, 'CustomDataset') or not folder.is_dir():
+    if not uses_loader_of(dataset_class, 'CustomDataset') or not folder.is_dir():
         return
     folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if len(classes) != len(folders):
         raise ConfigError(
             f'metainfo.classes of {name} has {len(classes)} names for the '
-            f'{len(folders)} folders in {str(folder)!r}, which are its labels: give '
-            'each class a folder, if only an empty one, or mend metainfo.classes.'
+            f'{len(folders)} folders in {str(folder)!r}: give each class a folder, '
+            'which may be empty, or fix metainfo.classes.'
         )
     pairs = zip(classes, folders, strict=True)
     if any(one != place and one in folders for one, place in pairs):
         raise ConfigError(
-            f'metainfo.classes of {name} is {classes}, but labels count the folders in '
-            f'{str(folder)!r} alphabetically: write {tuple(folders)}.'
+            f'metainfo.classes of {name} is {classes}, but labels number the folders '
+            f'in {str(folder)!r} in alphabetical order: write {tuple(folders)}.'
         )
 
 
 def check_coco_file(dataset: dict, dataset_class: type | None, name: str) -> None:
-    """Classes must follow the file's categories, which mmdet labels in order.
+    """Classes must be in the order of the file's categories, as mmdet numbers these.
 
-    Only a file for classes given in the config is read. Of own classes, pictures with
-    objects must be there; those of published files are too many to look for.
+    The file is read only if the config sets the classes. If these are custom, images
+    with objects must exist; the images of published data sets are too many to check.
     """
     classes, file = classes_of(dataset, None), dataset.get('ann_file')
-    if not classes or not loads_as(dataset_class, 'CocoDataset'):
+    if not classes or not uses_loader_of(dataset_class, 'CocoDataset'):
         return
     if not file or '://' in file or not is_local(dataset, dataset_class):
         return
@@ -215,18 +222,18 @@ def check_coco_file(dataset: dict, dataset_class: type | None, name: str) -> Non
         content = json.loads(path.read_bytes())
         names = [category['name'] for category in content['categories']]
         used = {one['image_id'] for one in content.get('annotations', [])}
-        pictures = [one['file_name'] for one in content['images'] if one['id'] in used]
+        images = [one['file_name'] for one in content['images'] if one['id'] in used]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f'{str(path)!r}, which {name} reads, is no COCO file '
-            f'({type(error).__name__}: {error}): mend ann_file.'
+            f'{str(path)!r} of {name} is not a COCO file '
+            f'({type(error).__name__}: {error}): fix ann_file.'
         ) from None
     chosen = [one for one in names if one in classes]
     if len({*chosen}) < len(chosen):
         twice = next(one for one in chosen if chosen.count(one) > 1)
         raise ConfigError(
-            f'{str(path)!r}, which {name} reads, has several categories of the name '
-            f'{twice!r}: rename them.'
+            f'{str(path)!r} of {name} has several categories named {twice!r}: rename '
+            'them.'
         )
     if chosen != list(classes):
         raise ConfigError(
@@ -239,11 +246,11 @@ def check_coco_file(dataset: dict, dataset_class: type | None, name: str) -> Non
     if {*classes} <= {*known} or '://' in prefix or dataset.get('indices') is not None:
         return
     folder = Path(dataset.get('data_root') or '', prefix)
-    missing = [one for one in pictures if not Path(folder, one).is_file()]
+    missing = [one for one in images if not Path(folder, one).is_file()]
     if missing:
         raise ConfigError(
             f'{str(folder)!r} of {name} has no {missing[0]!r}, one of {len(missing)} '
-            f'missing pictures that {str(path)!r} names: mend data_prefix.img, or add '
+            f'missing images that {str(path)!r} lists: fix data_prefix.img, or add '
             'them.'
         )
 
@@ -251,95 +258,100 @@ def check_coco_file(dataset: dict, dataset_class: type | None, name: str) -> Non
 def check_label_maps(
     cfg: Config, dataset: dict, dataset_class: type | None, name: str
 ) -> None:
-    """There must be pictures, and pixels of label maps must hold classes.
+    """There must be images, and the pixels of label maps must be classes.
 
-    A few maps are read, of own classes and where nothing changes their labels.
+    A few maps are read, if the classes are custom and no transform changes labels.
     """
     classes, prefix = classes_of(dataset, None), dataset.get('data_prefix') or {}
     known = getattr(dataset_class, 'METAINFO', {}).get('classes')
     if not classes or known or dataset.get('ann_file'):
         return
-    if not loads_as(dataset_class, 'BaseSegDataset') or not is_local(
+    if not uses_loader_of(dataset_class, 'BaseSegDataset') or not is_local(
         dataset, dataset_class
     ):
         return
     root, suffix = dataset.get('data_root') or '', dataset.get('img_suffix', '.jpg')
     folder = Path(root, prefix.get('img_path') or '')
-    pictures = sorted(list_dir_or_file(folder, False, suffix=suffix, recursive=True))
-    if not pictures:
+    images = sorted(list_dir_or_file(folder, False, suffix=suffix, recursive=True))
+    if not images:
         raise ConfigError(
-            f'{str(folder)!r} of {name} holds no *{suffix}: set img_suffix to what the '
-            'names of its pictures end in.'
+            f'{str(folder)!r} of {name} holds no *{suffix}: set img_suffix to the '
+            'suffix of its images.'
         )
-    ending = dataset.get('seg_map_suffix', '.png')
+    map_suffix = dataset.get('seg_map_suffix', '.png')
     if not prefix.get('seg_map_path') or not isinstance(suffix, str):
         return
-    if ending != '.png' or not keeps_labels(dataset, cfg.get('default_scope')):
+    if map_suffix != '.png' or not labels_stay_unchanged(
+        dataset, cfg.get('default_scope')
+    ):
         return
-    ignored = {255, *settings_named('ignore_index', cfg.to_dict())}
-    for picture in pictures[:: len(pictures) // MAPS + 1]:
-        path = Path(root, prefix['seg_map_path'], picture.removesuffix(suffix) + ending)
+    ignored = {255, *find_settings('ignore_index', cfg.to_dict())}
+    for image in images[:: len(images) // MAX_LABEL_MAPS + 1]:
+        label_map = image.removesuffix(suffix) + map_suffix
+        path = Path(root, prefix['seg_map_path'], label_map)
         try:
             labels = {*np.unique(np.asarray(Image.open(path))).tolist()}
         except OSError as error:
             raise ConfigError(
-                f'{str(path)!r}, the label map of {picture} in {name}, cannot be read '
-                f'({error}): add it, or mend data_prefix.seg_map_path.'
+                f'{str(path)!r}, the label map of {image} in {name}, cannot be read '
+                f'({error}): add it, or fix data_prefix.seg_map_path.'
             ) from None
         wrong = [one for one in labels - ignored if one >= len(classes)]
         if wrong:
             raise ConfigError(
                 f'{str(path)!r} of {name} holds the label {wrong[0]}, but there are '
-                f'{len(classes)} classes, counted from 0: mend the maps, '
+                f'{len(classes)} classes, numbered from 0: fix the maps, '
                 'metainfo.classes or ignore_index.'
             )
 
 
-def keeps_labels(dataset: dict, scope: str | None) -> bool:
-    """Whether labels reach the loss as they are in their file."""
-    if any(settings_named('reduce_zero_label', dataset)):
+def labels_stay_unchanged(dataset: dict, scope: str | None) -> bool:
+    """Whether no transform changes the labels of a map before the loss."""
+    if any(find_settings('reduce_zero_label', dataset)):
         return False
     steps = dataset.get('pipeline') or []
-    kinds = [find_class(step, scope, TRANSFORMS) for step in steps]
-    return all(getattr(kind, '__module__', '').startswith(KNOWN) for kind in kinds)
+    kinds = [resolve_type(step, scope, TRANSFORMS) for step in steps]
+    return all(
+        getattr(kind, '__module__', '').startswith(LABEL_PRESERVING) for kind in kinds
+    )
 
 
-def settings_named(name: str, node: object) -> Iterator[Any]:
-    """The values of this name, anywhere in nested dicts, lists and tuples."""
+def find_settings(name: str, node: object) -> Iterator[Any]:
+    """The values of a key, anywhere in nested dicts, lists and tuples."""
     if isinstance(node, dict):
         if name in node:
             yield node[name]
         node = list(node.values())
     if isinstance(node, (list, tuple)):
         for one in node:
-            yield from settings_named(name, one)
+            yield from find_settings(name, one)
 
 
-def loads_as(dataset_class: type | None, name: str) -> bool:
-    """Whether data is loaded as in that class of a host, not as a subclass has it.
+def uses_loader_of(dataset_class: type | None, name: str) -> bool:
+    """Whether a data set loads its data by the method of this class of a host.
 
-    What loads in another way may also label in another order.
+    A subclass with its own method may number the labels in another order.
     """
     load = getattr(dataset_class, 'load_data_list', None)
     return getattr(load, '__qualname__', '') == f'{name}.load_data_list'
 
 
-def all_num_classes(node: object, path: str = '') -> Iterator[tuple[str, int]]:
-    """Dotted path and value of every `num_classes`, in cascades of heads too."""
+def find_num_classes(node: object, path: str = '') -> Iterator[tuple[str, int]]:
+    """Dotted path and value of every `num_classes`, also in lists of heads."""
     if isinstance(node, dict):
         for name, value in node.items():
             inner = f'{path}.{name}' if path else name
             parts = value if isinstance(value, (list, tuple)) else [value]
-            for part in parts if name in COUNTERS else []:
+            for part in parts if name in PARTS_WITH_CLASSES else []:
                 if isinstance(part, dict) and isinstance(part.get('num_classes'), int):
                     yield f'{inner}.num_classes', part['num_classes']
-            yield from all_num_classes(value, inner)
+            yield from find_num_classes(value, inner)
 
 
 def check_features(model: nn.Module) -> None:
-    """Run one small picture through the backbone and neck of this package.
+    """Run one small image through the backbone and neck of this package.
 
-    A pyramid that got the wrong number or width of maps says so here, before training.
+    A pyramid that gets a wrong number or width of maps raises here, before training.
     """
     backbone: Any = getattr(model, 'backbone', None)
     neck: Any = getattr(model, 'neck', None)

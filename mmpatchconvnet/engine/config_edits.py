@@ -1,13 +1,13 @@
-"""Edits of lists in config files: of pipelines, necks, schedules.
+"""Edit lists in config files: pipelines, necks, schedules.
 
-A position such as `pipeline[2]` means another step once a host inserts one. These
-functions find a step by its type, and fail where it is missing. A config file imports
-them below its `_base_`.
+An index such as `pipeline[2]` selects another step once a host inserts one. These
+functions select a step by its type and raise an error if it is missing. A config file
+imports them below its `_base_`.
 """
 
 
 def of_type(steps: list[dict], kind: str) -> dict:
-    """The one step of a type, to be changed in place.
+    """Return the only step of a type, to change it in place.
 
     Args:
         steps: Dicts with `type`, such as a pipeline.
@@ -26,7 +26,7 @@ def of_type(steps: list[dict], kind: str) -> dict:
 
 
 def replace(steps: list[dict], kind: str, *others: dict) -> None:
-    """Put other steps where the one of a type is; without others, remove it.
+    """Replace the only step of a type by others; without others, remove it.
 
     Args:
         steps: Dicts with `type`, changed in place.
@@ -51,7 +51,7 @@ def _index(steps: list[dict], kind: str) -> int:
     kinds = [step['type'].split('.')[-1] for step in steps]
     if kinds.count(kind) != 1:
         raise ValueError(
-            f'the config changes {kind}, which is there {kinds.count(kind)} times in '
-            f'{", ".join(kinds)}: name a type that is there once.'
+            f'the config edits {kind}, which occurs {kinds.count(kind)} times in '
+            f'{", ".join(kinds)}: name a type that occurs once.'
         )
     return kinds.index(kind)

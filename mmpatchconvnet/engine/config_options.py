@@ -1,6 +1,6 @@
-"""Settings of the command line: one that would change nothing is refused.
+"""Check `--cfg-options`: a setting that would change nothing is an error.
 
-mmengine writes any key into a config, also one that nothing reads: a misspelt name, or
+mmengine writes any key into a config, even one that nothing reads: a misspelt name, or
 a variable of the file, whose value was copied into other settings when it was parsed.
 """
 
@@ -14,15 +14,16 @@ from mmengine.runner import FlexibleRunner, Runner
 
 from mmpatchconvnet.engine.config_checks import ConfigError
 
-# The top-level keys that are read: arguments of the runners, and what they look up.
-READ = {
+# Top-level keys that are read: arguments of the runners, and keys that they look up.
+READ_KEYS = {
     *inspect.signature(Runner).parameters,
     *inspect.signature(FlexibleRunner).parameters,
     *('runner_type', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn'),
     *('compile', 'activation_checkpointing', 'efficient_conv_bn_eval'),
     'init_weights_for_test_or_val',
 } - {'cfg'}
-OTHERWISE = {
+# Keys that are set in another way.
+INSTEAD = {
     'data_root': '--data-root PATH',
     'launcher': '--launcher NAME',
     'seed': 'randomness.seed',
@@ -30,37 +31,40 @@ OTHERWISE = {
 
 
 def check_options(cfg: Config, options: dict[str, Any]) -> None:
-    """Check the dotted keys of `--cfg-options` before they are laid over a config.
+    """Check the dotted keys of `--cfg-options` before they are merged into a config.
 
-    Below the top level a key may be new, as what is built from it knows its arguments.
+    Below the top level a key may be new: the class that is built from it checks its
+    arguments.
 
     Raises:
-        ConfigError: A key that nothing reads, or that leads through what is no dict
-            or list.
+        ConfigError: Nothing reads a key, or a part of it is neither in a dict nor in a
+            list.
     """
     settings = without_scopes(cfg.to_dict())
-    read = READ
+    read = READ_KEYS
     if 'data_preprocessor' in (settings.get('model') or {}):
-        read = READ - {'data_preprocessor'}  # the runner then takes that of the model
+        read = READ_KEYS - {'data_preprocessor'}  # the runner uses the model's
     known = list(walk({k: v for k, v in settings.items() if k in read}))
     for key in options:
         first, *rest = key.split('.')
-        if first in OTHERWISE:
-            instead = f'give {OTHERWISE[first]} instead'
+        if first in INSTEAD:
+            instead = f'give {INSTEAD[first]} instead'
         elif first in read:
             check_path(settings, key)
             continue
         elif first in settings:
-            uses = uses_of(first, settings[first], known) or ['what it is used for']
+            uses = copies_of(first, settings[first], known) or ['the setting it is for']
             uses = ['.'.join((use, *rest)) for use in uses]
             instead = f'give {" or ".join(uses)} instead'
         else:
-            instead = f'the nearest key is {nearest(key, [path for path, _ in known])}'
+            instead = (
+                f'the nearest key is {nearest_key(key, [path for path, _ in known])}'
+            )
         raise ConfigError(f'--cfg-options {key} would change nothing: {instead}.')
 
 
 def check_path(settings: Any, key: str) -> None:
-    """A number must count within its list, and only dicts and lists hold settings."""
+    """Raise if an index is out of range, or if a value holds no settings."""
     path, node = 'the config', settings
     for part in key.split('.'):
         if isinstance(node, list):
@@ -82,8 +86,8 @@ def check_path(settings: Any, key: str) -> None:
         path = part if path == 'the config' else f'{path}.{part}'
 
 
-def uses_of(variable: str, value: Any, known: Sequence[tuple[str, Any]]) -> list[str]:
-    """Up to three settings of a like name, such as `pipeline`, and the same value."""
+def copies_of(variable: str, value: Any, known: Sequence[tuple[str, Any]]) -> list[str]:
+    """Up to three settings with the value and a part of the name of a variable."""
     return [
         path
         for path, other in known
@@ -91,8 +95,8 @@ def uses_of(variable: str, value: Any, known: Sequence[tuple[str, Any]]) -> list
     ][:3]
 
 
-def nearest(key: str, known: Sequence[str]) -> str:
-    """The most similar key, of those with the same last part if there are any."""
+def nearest_key(key: str, known: Sequence[str]) -> str:
+    """The most similar key, if possible one with the same last part."""
     same = [path for path in known if path.split('.')[-1] == key.split('.')[-1]]
     return get_close_matches(key, same or known, 1, cutoff=0)[0]
 

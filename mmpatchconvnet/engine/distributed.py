@@ -1,7 +1,8 @@
-"""More than one process, with or without GPUs.
+"""Training in several processes, with or without GPUs.
 
-mmengine starts the group of processes itself, but only on GPUs: it sets a cuda device
-for each process and wraps the model for it. Here is what a machine without one needs.
+mmengine starts the process group itself, but only on GPUs: it sets a cuda device for
+each process and wraps the model for it. This module adds what a machine without a GPU
+needs.
 """
 
 import datetime
@@ -19,8 +20,8 @@ from torch import nn
 from mmpatchconvnet.engine.config_checks import ConfigError
 from mmpatchconvnet.registry import MODEL_WRAPPERS
 
-# The program that starts the processes, and where it leaves the rank, the number of
-# processes and the rank within a machine.
+# Launcher -> the program that starts the processes, and its environment variables for
+# the rank, the number of processes and the rank within a machine.
 LAUNCHERS = {
     'pytorch': ('torchrun', 'RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
     'slurm': ('srun', 'SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
@@ -34,10 +35,10 @@ LAUNCHERS = {
 
 
 def prepare_processes(cfg: Config) -> None:
-    """Without a GPU, start the group on gloo and let the config wrap models for it.
+    """Without a GPU, start the group on gloo and set a model wrapper for it.
 
     Raises:
-        ConfigError: The processes were not started by the launcher the config names.
+        ConfigError: The processes were not started by the launcher in the config.
     """
     if cfg.get('launcher', 'none') == 'none':
         return
@@ -47,8 +48,8 @@ def prepare_processes(cfg: Config) -> None:
         if name not in os.environ:
             raise ConfigError(
                 f'--launcher {cfg.launcher} finds no {name} in the environment: start '
-                f'the processes with {program} and set what it does not, see '
-                'docs/scaling.md, or leave it out.'
+                f'the processes with {program} and set the variables that it does not '
+                'set (docs/scaling.md), or leave --launcher out.'
             )
     if not without_gpu:
         return
@@ -69,20 +70,20 @@ def prepare_processes(cfg: Config) -> None:
 
 
 def end_processes() -> None:
-    """Leave the group together; a process that exits within it may be aborted.
+    """Leave the process group; a process that exits inside it may be aborted.
 
     Call it when no runner is in use any more.
     """
     if dist.is_initialized():
         dist.barrier()
-        gc.collect()  # models that hold the group, or gloo's threads outlive it
+        gc.collect()  # frees models that hold the group and keep gloo's threads
         dist.destroy_process_group()
 
 
 def wrapper_for_cpu(cfg: Config, given: dict | None) -> dict:
-    """The config of a model wrapper, with `CPUDataParallel` in the place of DDP."""
+    """The config of a model wrapper, with `CPUDataParallel` instead of DDP."""
     given = given or dict(
-        broadcast_buffers=False,  # mmengine's choice, as is the next
+        broadcast_buffers=False,  # mmengine's default, like the next
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
     if given.get('type', 'MMDistributedDataParallel') != 'MMDistributedDataParallel':
@@ -96,7 +97,7 @@ class CPUDataParallel(MMDistributedDataParallel):
 
     Args:
         module: The model.
-        device_ids: What mmengine gives to every wrapper; of no use here.
+        device_ids: Given by mmengine to every wrapper; not used.
         **settings: The arguments of torch's `DistributedDataParallel`.
     """
 
@@ -107,10 +108,10 @@ class CPUDataParallel(MMDistributedDataParallel):
 
 
 def without_sync_bn(model: nn.Module) -> nn.Module:
-    """The model with BN where it had SyncBN, which does not train on a CPU."""
+    """The model with BN instead of SyncBN, which does not train on a CPU."""
     if any(type(module).__name__ == 'SyncBatchNorm' for module in model.modules()):
         print_log(
-            'No GPU: SyncBN layers become BN, with statistics of one process each.',
+            'No GPU: SyncBN layers become BN, with statistics per process.',
             logger='current',
         )
     return revert_sync_batchnorm(model)

@@ -18,12 +18,12 @@ from mmpatchconvnet.registry import OPTIM_WRAPPER_CONSTRUCTORS
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """mmengine's constructor with two more keys in `paramwise_cfg`.
 
-    - `decay_rate`, in (0, 1]: what the rate is multiplied by from group to group.
-    - `num_groups` (12): over how many groups the blocks are spread. One step for each
-      of 60 blocks would leave the stem with nothing (0.9 ** 61 is 0.0016).
+    - `decay_rate`, in (0, 1]: factor of the learning rate from group to group.
+    - `num_groups` (12): number of groups into which the blocks are divided. With one
+      group for each of 60 blocks, the stem would hardly train (0.9 ** 61 is 0.0016).
 
-    The stem is group 0, the blocks are groups 1 to `num_groups`, and all that stands
-    outside the backbone, necks and heads, keeps the full rate. For example
+    The stem is group 0, and the blocks are groups 1 to `num_groups`. Everything outside
+    the backbone (necks, heads) keeps the full rate. For example
 
         optim_wrapper = dict(
             constructor='mmpatchconvnet.LayerDecayOptimWrapperConstructor',
@@ -54,9 +54,9 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         prefix: str = '',
         is_dcn_module: int | float | None = None,
     ) -> None:
-        """Collect the parameters of a module, and scale their rates at the very end."""
+        """Collect the parameters of a module; the last call scales their rates."""
         super().add_params(params, module, prefix, is_dcn_module)
-        if prefix:  # mmengine walks the modules one by one; the model comes last
+        if prefix:  # mmengine calls this for each module; the model is last
             return
         names = {param: name for name, param in module.named_parameters()}
         for group in params:
@@ -64,12 +64,12 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             group['lr'] = scale * group.get('lr', self.optimizer_cfg['lr'])
 
     def scale(self, model: nn.Module, name: str) -> float:
-        """What the learning rate of a parameter is multiplied by."""
+        """Factor of the learning rate of a parameter."""
         backbone: Any = model.backbone
         if not hasattr(backbone, 'get_layer_depth'):
             raise ValueError(
                 f'{type(backbone).__name__} has no get_layer_depth, which layer '
-                'decay needs: take a backbone of mmpatchconvnet or mmpretrain.'
+                'decay needs: use a backbone of mmpatchconvnet or mmpretrain.'
             )
         depth, num_layers = backbone.get_layer_depth(name, 'backbone.')
         num_blocks = num_layers - 2

@@ -1,4 +1,4 @@
-"""What a run leaves beside its results: where, how and with what it was made."""
+"""Record how a run was made: command, commit, machine and software."""
 
 import json
 import shlex
@@ -13,19 +13,19 @@ from mmengine.runner import FlexibleRunner, Runner
 from mmengine.utils.dl_utils import collect_env
 
 from mmpatchconvnet.atomic_files import atomic_write
-from mmpatchconvnet.compat.doctor import look_at_ops
+from mmpatchconvnet.compat.doctor import check_ops
 from mmpatchconvnet.compat.hosts import package_versions
 from mmpatchconvnet.compat.processor import cpu_capability, cpu_name, product_library
 
 CLONE = Path(__file__).parents[2]
-# What a result depends on; rows and pages that are written beside it are not.
+# Folders on which a result depends; measured rows and pages are not among them.
 SOURCES = ('mmpatchconvnet', 'configs', 'tools')
 
 
 class EvaluationRunner(Runner):
-    """mmengine's Runner, but its config goes to its log directory.
+    """mmengine's Runner, but it writes its config to the log directory.
 
-    In the work directory it would replace the config of the training.
+    In the work directory it would overwrite the config of the training.
     """
 
     @master_only
@@ -42,7 +42,7 @@ def write_environment(runner: Runner | FlexibleRunner) -> None:
 
 
 def describe(runner: Runner | FlexibleRunner) -> dict[str, Any]:
-    """All that may change a result and is not in the config."""
+    """Everything that may change a result and is not in the config."""
     gpus = range(torch.cuda.device_count())
     return dict(
         command=shlex.join(sys.orig_argv),
@@ -56,7 +56,7 @@ def describe(runner: Runner | FlexibleRunner) -> dict[str, Any]:
             cudnn_benchmark=torch.backends.cudnn.benchmark,
         ),
         packages=package_versions(),
-        mmcv_ops=look_at_ops().state,
+        mmcv_ops=check_ops().state,
         cpu=cpu_name(),
         cpu_capability=cpu_capability(),
         cpu_products=product_library(),
@@ -67,7 +67,7 @@ def describe(runner: Runner | FlexibleRunner) -> dict[str, Any]:
 
 
 def git_state(clone: Path) -> dict[str, Any] | None:
-    """Commit of a clone, and whether its sources differ; None for any other folder."""
+    """Commit of a clone and whether its sources are modified; None without a clone."""
 
     def git(*command: str) -> str:
         return subprocess.run(
@@ -79,7 +79,7 @@ def git_state(clone: Path) -> dict[str, Any] | None:
         ).stdout.strip()
 
     try:
-        # The package may be installed within the repository of something else.
+        # The package may be installed inside the repository of another project.
         if not clone.samefile(git('rev-parse', '--show-toplevel')):
             return None
         return dict(
@@ -91,5 +91,5 @@ def git_state(clone: Path) -> dict[str, Any] | None:
 
 
 def short_commit(git: dict[str, Any] | None) -> str:
-    """As rows have it, with a + if anything differs; '' if nothing is known."""
+    """The first digits of a commit, with a + if modified; '' if it is unknown."""
     return f'{git["commit"][:10]}{"+" * git["dirty"]}' if git else ''

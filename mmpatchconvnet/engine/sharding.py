@@ -1,7 +1,7 @@
 """Sharded training (FSDP): each rank keeps a part of weights, gradients and moments.
 
-mmengine's FSDPStrategy, with what it lacks on current torch: see `ShardedStrategy`.
-`configs/_base_/fsdp.py` turns it on, and `docs/scaling.md` says when it pays.
+`ShardedStrategy` adds to mmengine's FSDPStrategy what it lacks on current torch.
+`configs/_base_/fsdp.py` turns it on, and `docs/scaling.md` says when it pays off.
 """
 
 import os
@@ -21,13 +21,13 @@ from mmpatchconvnet.engine.distributed import without_sync_bn
 from mmpatchconvnet.models.patchconvnet import PatchConvBlock
 from mmpatchconvnet.registry import FUNCTIONS, STRATEGIES
 
-# Their step depends on the norm of a whole layer, of which a rank sees only a part.
+# Their step needs the norm of a whole layer, but a rank holds only a part of it.
 LAYERWISE_OPTIMIZERS = ('LAMB', 'LARS')
 
 
 @FUNCTIONS.register_module()
 def wrap_each_block(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool:
-    """An auto-wrap policy of FSDP: every block of the column is a unit of its own.
+    """Auto-wrap policy of FSDP: every block of the column is its own unit.
 
     Stem, necks and heads stay together in the root unit.
     """
@@ -36,17 +36,17 @@ def wrap_each_block(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> 
 
 @STRATEGIES.register_module()
 class ShardedStrategy(FSDPStrategy):
-    """mmengine's FSDPStrategy with the same arguments, mended where it goes wrong.
+    """mmengine's FSDPStrategy with the same arguments and these fixes.
 
     - It runs without a GPU, on gloo.
     - Weight decay and learning rates by parameter (`paramwise_cfg`) follow the true
-      shapes: a sharded parameter is flat, and `flat_decay_mult` would take every one
-      of them for a bias.
-    - `clip_grad` clips by the norm over all ranks, not by that of a rank's own part.
-    - An optimizer that needs whole layers is refused.
-    - Checkpoints hold whole state dicts unless told otherwise, and appear whole.
-    - The optimizer's state can be loaded again: torch has changed the order of the
-      arguments, and mmengine leaves out what `OptimWrapper` adds to it.
+      shapes: a sharded parameter is flat, and `flat_decay_mult` would treat every one
+      as a bias.
+    - `clip_grad` clips by the norm over all ranks, not by the norm of one rank's part.
+    - An optimizer that needs whole layers is an error.
+    - Checkpoints hold whole state dicts by default, and a file is never truncated.
+    - The optimizer's state can be loaded: torch has changed the order of the arguments,
+      and mmengine omits what `OptimWrapper` adds to the state.
 
     Raises:
         ValueError: There is one process only, or the optimizer is LAMB or LARS.
@@ -65,9 +65,9 @@ class ShardedStrategy(FSDPStrategy):
     def _wrap_model(self, model: nn.Module) -> nn.Module:
         if get_device() == 'cpu':
             model = without_sync_bn(model)
-            device = torch.device('cpu')  # in the place of a GPU's number
+            device = torch.device('cpu')  # instead of the index of a GPU
             self.model_wrapper = dict(self.model_wrapper or {}, device_id=device)
-            # To torch this means "copy"; without one, both moments share their memory.
+            # With False torch copies the state; else both moments would share memory.
             self.optim_state_dict_config.offload_to_cpu = False
         return super()._wrap_model(model)
 
@@ -76,7 +76,7 @@ class ShardedStrategy(FSDPStrategy):
         optim_wrapper: dict | BaseOptimWrapper | torch.optim.Optimizer,
         model: Any = None,
     ) -> BaseOptimWrapper:
-        """mmengine's, while the parameters have their true shapes."""
+        """Build mmengine's wrapper while the parameters have their true shapes."""
         with FSDP.summon_full_params(model, writeback=False):
             wrapper = super().build_optim_wrapper(optim_wrapper, model)
         if isinstance(wrapper, OptimWrapper):
@@ -93,7 +93,7 @@ class ShardedStrategy(FSDPStrategy):
         return wrapper
 
     def save_checkpoint(self, filename: str, **settings: Any) -> None:
-        """mmengine's; a killed run leaves no torn file, but for remote ones."""
+        """Save as mmengine does, but a killed run leaves no truncated local file."""
         if not self._is_full_state_dict() or '://' in filename:
             super().save_checkpoint(filename, **settings)
             return
@@ -102,21 +102,22 @@ class ShardedStrategy(FSDPStrategy):
             os.replace(f'{filename}.partial', filename)
 
     def optim_state_dict(self) -> dict:
-        """The state of the optimizer, and the loss scale and base rate beside it."""
+        """The state of the optimizer, with the loss scale and the base rate."""
         return super().optim_state_dict() | extra_optimizer_state(
             self.optim_wrapper.state_dict()
         )
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Load what `optim_state_dict` gave.
+        """Load a state that `optim_state_dict` returned.
 
         Raises:
-            CheckpointError: It goes by numbers, as that of a run without FSDP.
+            CheckpointError: Its keys are numbers, as in a run without FSDP.
         """
         if any(isinstance(key, int) for key in state_dict['state']):
             raise CheckpointError(
-                'the checkpoint was written without FSDP, and its optimizer cannot be '
-                'split: resume it without FSDP, or give it as load_from to start anew.'
+                'the checkpoint was written without FSDP, so its optimizer state '
+                'cannot be split: resume it without FSDP, or give it as load_from to '
+                'start a new run.'
             )
         shards = FSDP.optim_state_dict_to_load(
             model=self.model,
@@ -127,6 +128,6 @@ class ShardedStrategy(FSDPStrategy):
 
 
 def extra_optimizer_state(state_dict: dict) -> dict:
-    """What mmengine's OptimWrapper adds to the state dict of torch's optimizer."""
+    """The entries that mmengine's OptimWrapper adds to the state of the optimizer."""
     own = ('state', 'param_groups')
     return {key: value for key, value in state_dict.items() if key not in own}

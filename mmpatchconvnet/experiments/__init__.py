@@ -1,1 +1,1 @@
-"""Measuring: runs and their rows, comparisons, the demo, benchmarks, tables."""
+"""Measurements: runs and their rows, comparisons, the demo, benchmarks, tables."""

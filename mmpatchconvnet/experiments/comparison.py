@@ -1,7 +1,7 @@
-"""Configs against each other: several seeds each, a row for every run, and the spread.
+"""Compare configs over several seeds: one row per run, mean and standard deviation.
 
-A run is one of `mmpatchconvnet train` in a process of its own. Its row, in a CSV file,
-holds what is needed to judge and to repeat it.
+Each run is a `mmpatchconvnet train` in its own process. Its row in a CSV file holds
+what is needed to judge and to repeat the run.
 """
 
 import hashlib
@@ -25,10 +25,10 @@ from mmpatchconvnet.experiments.complexity import (
     count_parameters,
 )
 from mmpatchconvnet.experiments.rows import append_row, read_rows
-from mmpatchconvnet.experiments.runs import logged, newest_log, run_training
+from mmpatchconvnet.experiments.runs import logged_values, newest_log, run_training
 from mmpatchconvnet.experiments.tables import markdown
 
-# The log's name of a score, that of a table, and what brings it to percent.
+# Key of a score in the log -> its name in tables, and its factor to percent.
 SCORES = {
     'accuracy/top1': ('top-1', 1),
     'mIoU': ('mIoU', 1),
@@ -36,18 +36,18 @@ SCORES = {
     'coco/segm_mAP_50': ('mask AP50', 100),
 }
 
-# What decides a score: model, data and schedule. Each is a top-level key of a config.
-RECIPE = (
+# Top-level keys of a config that decide a score: model, data and schedule.
+RECIPE_KEYS = (
     *('model', 'load_from', 'data_preprocessor'),
     *('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'),
     *('val_dataloader', 'val_evaluator', 'randomness'),
 )
-# What in them changes no score: where data lies, and how fast a run is.
-NO_SCORE = {'data_root', 'num_workers', 'persistent_workers', 'pin_memory'} | {
+# Keys below them that change no score: the folder of the data, and speed.
+NEUTRAL_KEYS = {'data_root', 'num_workers', 'persistent_workers', 'pin_memory'} | {
     *('block_impl', 'val_interval', '_scope_'),
 }
 
-# Whose versions belong to a row. A config's settings are theirs as well as ours.
+# Packages whose versions a row records; configs inherit settings from them.
 SOFTWARE = ('torch', 'mmengine', 'mmcv', *HOSTS, 'mmpatchconvnet')
 
 
@@ -61,16 +61,16 @@ def compare(
 ) -> list[dict[str, str]]:
     """Train every config with every seed and append a row for each to a CSV file.
 
-    What has a row already is passed over, so a comparison can be stopped and gone on
-    with, or shared by two processes with other configs.
+    A run that already has a row is skipped. So a comparison can be stopped and resumed,
+    or split between two processes with different configs.
 
     Args:
-        configs: Config files, or `PACKAGE::FOLDER/NAME.py`, of different names, all for
-            the data at `data_root`.
+        configs: Config files, or `PACKAGE::FOLDER/NAME.py`, with different names; all
+            need the data at `data_root`.
         seeds: Seeds of all random numbers.
         data_root: Folder of the data.
         rows_file: The CSV file.
-        work_dir: Each run gets a folder below it.
+        work_dir: Each run gets a folder in it.
         console: Where progress is shown.
 
     Returns:
@@ -82,11 +82,11 @@ def compare(
         RuntimeError: A training has failed.
     """
     for config in configs:
-        settings_of(config)  # a fault is found before time is spent on training
+        settings_of(config)  # raises before any training
     runs = [(seed, config) for seed in seeds for config in configs]
     rows = []
     for number, (seed, config) in enumerate(runs, 1):
-        settings = settings_of(config)  # as it is now, hours later
+        settings = settings_of(config)  # read again, hours later
         row = find_row(read_rows(rows_file), config, seed, settings['recipe'])
         if row is None:
             run = run_training(
@@ -102,7 +102,7 @@ def compare(
                 'seed': str(seed),
                 **scores_of(run.work_dir),
                 **settings,
-                **circumstances_of(run.work_dir),
+                **run_details_of(run.work_dir),
             }
             append_row(rows_file, row)
         rows.append(row)
@@ -110,7 +110,7 @@ def compare(
 
 
 def settings_of(config: Path) -> dict[str, str]:
-    """What of a config belongs to a row."""
+    """The columns of a row that follow from its config."""
     cfg = read_config(str(config))
     recipe = recipe_of(cfg)  # first, as hosts change a config when they build it
     model: Any = build_on_meta(cfg)
@@ -128,9 +128,9 @@ def settings_of(config: Path) -> dict[str, str]:
 
 
 def training_size(pipeline: Sequence[dict]) -> tuple[int, int] | None:
-    """Height and width of a training picture, where the pipeline's last crop fixes it.
+    """Height and width of training images, if the last crop of the pipeline sets them.
 
-    It does not where a step resizes after that crop.
+    None if there is no crop, or if a step resizes after it.
     """
     for step in reversed(pipeline):
         kind = step['type'].split('.')[-1]
@@ -146,38 +146,38 @@ def training_size(pipeline: Sequence[dict]) -> tuple[int, int] | None:
 def recipe_of(cfg: Config) -> str:
     """A hash of the settings that decide a score, ours and the hosts'.
 
-    Hooks, helper variables, folders and the way in which a block is computed may change
+    Hooks, helper variables, folders and the implementation of a block may change
     without a new measurement.
     """
     root = (cfg.get('data_root') or '').rstrip('/') + '/'
 
     def relevant(node: Any) -> Any:
         if isinstance(node, dict):
-            return {k: relevant(v) for k, v in node.items() if k not in NO_SCORE}
+            return {k: relevant(v) for k, v in node.items() if k not in NEUTRAL_KEYS}
         if isinstance(node, (list, tuple)):
             return [relevant(value) for value in node]
         return node.removeprefix(root) if isinstance(node, str) else node
 
-    settings = {key: relevant(cfg.get(key)) for key in RECIPE}
+    settings = {key: relevant(cfg.get(key)) for key in RECIPE_KEYS}
     text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def scores_of(work_dir: Path) -> dict[str, str]:
-    """The scores of the last validation; '' for those of other tasks."""
+    """The scores of the last validation; '' for scores of other tasks."""
     scores = {}
     for key, (title, factor) in SCORES.items():
-        values = logged(work_dir, key)
+        values = logged_values(work_dir, key)
         scores[title] = f'{values[-1] * factor:.2f}' if values else ''
     return scores
 
 
-def circumstances_of(work_dir: Path) -> dict[str, str]:
+def run_details_of(work_dir: Path) -> dict[str, str]:
     """Speed, machine and software of a run."""
     environment = json.loads((newest_log(work_dir) / 'environment.json').read_text())
     packages = environment['packages']
     return {
-        's per step': f'{median(logged(work_dir, "time")):.3f}',
+        's per step': f'{median(logged_values(work_dir, "time")):.3f}',
         'threads': str(environment['threads']),
         'device': (environment['gpus'] or [environment['cpu']])[0],
         **{name: packages.get(name, '') for name in SOFTWARE},
@@ -189,7 +189,7 @@ def circumstances_of(work_dir: Path) -> dict[str, str]:
 def find_row(
     rows: Iterable[dict[str, str]], config: Path, seed: int, recipe: str
 ) -> dict[str, str] | None:
-    """The row of a run, if there is one, and if it is of this very recipe."""
+    """The row of a run, or None; a row of another recipe is an error."""
     for row in rows:
         if (row['config'], row['seed']) == (config.stem, str(seed)):
             if row['recipe'] != recipe:
@@ -203,11 +203,12 @@ def find_row(
 
 
 def draw_scores(rows: Iterable[dict[str, str]], pattern: str = '') -> str:
-    """Rows as a Markdown table; seeds as mean and standard deviation.
+    """Rows as a Markdown table with mean and standard deviation over seeds.
 
     Args:
-        rows: Of a CSV file of `compare`.
-        pattern: Only configs whose name matches; they keep the order of their rows.
+        rows: Rows that `compare` has written.
+        pattern: A regular expression: only configs with a matching name, in the order
+            of their rows.
     """
     by_config: dict[str, list[dict[str, str]]] = {}
     for row in rows:
@@ -219,7 +220,10 @@ def draw_scores(rows: Iterable[dict[str, str]], pattern: str = '') -> str:
             f'`{config}`',
             in_units(runs[0]['backbone parameters'], 1e6),
             in_units(runs[0]['multiply-adds'], 1e9),
-            *(spread([float(run[t]) for run in runs if run[t]]) for t in scores),
+            *(
+                mean_and_deviation([float(run[t]) for run in runs if run[t]])
+                for t in scores
+            ),
             str(len(runs)),
         ]
         for config, runs in by_config.items()
@@ -232,8 +236,8 @@ def in_units(number: str, unit: float) -> str:
     return f'{int(number) / unit:.2f}' if number else ''
 
 
-def spread(values: Sequence[float]) -> str:
-    """Mean and, of several values, their standard deviation."""
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """The mean and, for several values, the standard deviation."""
     if len(values) < 2:
         return ''.join(f'{value:.1f}' for value in values)
     return f'{mean(values):.1f} ± {stdev(values):.1f}'

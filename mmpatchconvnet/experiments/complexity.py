@@ -1,8 +1,8 @@
 """Parameters and multiply-adds of a model, counted without running it.
 
-Forward passes are made on torch's meta device, where tensors have shapes but no values,
-so the largest ones take seconds. Counted are convolutions and matrix products, by
-torch's own `FlopCounterMode`; norms, activations, RoIAlign and NMS are not.
+The forward pass runs on torch's meta device, where tensors have shapes but no values,
+so the largest model takes seconds. torch's `FlopCounterMode` counts convolutions and
+matrix products, but not norms, activations, RoIAlign and NMS.
 """
 
 from collections.abc import Iterator
@@ -14,17 +14,17 @@ from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-# The numbers of proposals that papers count the second stage with.
+# Numbers of proposals with which papers count the second stage.
 NUM_BOX_ROIS, NUM_MASK_ROIS = 1000, 100
 
 
 def build_model(cfg: Config) -> nn.Module:
-    """The model of a config of any host, with the weights its layers start with."""
+    """The model of a config of any host, with its layers' initial weights."""
     scope = cfg.default_scope
     __import__(f'{scope}.models')
     init_default_scope(scope)
     settings = dict(cfg.model)
-    if scope == 'mmpretrain':  # whose preprocessor would build augmentations
+    if scope == 'mmpretrain':  # its preprocessor would build augmentations
         settings['train_cfg'] = None
     with DefaultScope.overwrite_default_scope(scope):
         return MODELS.build(settings)
@@ -32,7 +32,7 @@ def build_model(cfg: Config) -> nn.Module:
 
 def build_on_meta(cfg: Config) -> nn.Module:
     """The model of a config of any host, without values and gradients."""
-    # Not built there: Swin and others read values of tensors in their constructors.
+    # Built elsewhere first: Swin and others read tensor values in constructors.
     return build_model(cfg).to('meta').eval().requires_grad_(False)
 
 
@@ -42,13 +42,13 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def count_macs(model: nn.Module, height: int, width: int) -> int:
-    """Multiply-adds of one image of this size, auxiliary heads left out.
+    """Multiply-adds for one image of this size, without auxiliary heads.
 
     Args:
         model: A classifier, detector or segmentor from `build_on_meta`. The second
             stage of a detector is counted with 1000 boxes and 100 masks.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
     """
     counter = FlopCounterMode(display=False)
     with counter, torch.device('meta'), torch.no_grad():
@@ -57,7 +57,7 @@ def count_macs(model: nn.Module, height: int, width: int) -> int:
 
 
 def run_forward(model: Any, image: torch.Tensor) -> None:
-    """Send an image through all that testing runs, but for what depends on scores."""
+    """Run an image through the model as in testing, except what depends on scores."""
     features = model.extract_feat(image)
     for name in ('head', 'decode_head', 'rpn_head', 'bbox_head'):
         if getattr(model, name, None) is not None:
@@ -65,7 +65,7 @@ def run_forward(model: Any, image: torch.Tensor) -> None:
     roi_head = getattr(model, 'roi_head', None)
     if roi_head is None:
         return
-    # The masks of a cascade are the mean over its stages.
+    # The mask of a cascade is the mean over its stages.
     for part, num_rois in (('bbox', NUM_BOX_ROIS), ('mask', NUM_MASK_ROIS)):
         extractors = stages_of(getattr(roi_head, f'{part}_roi_extractor', None))
         heads = stages_of(getattr(roi_head, f'{part}_head', None))
@@ -75,7 +75,7 @@ def run_forward(model: Any, image: torch.Tensor) -> None:
 
 
 def stages_of(part: nn.Module | None) -> Iterator[Any]:
-    """The stages of a cascade, or the one stage of another head."""
+    """The stages of a cascade, or the only stage of another head."""
     if isinstance(part, nn.ModuleList):
         yield from part
     elif part is not None:

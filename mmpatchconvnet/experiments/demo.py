@@ -1,4 +1,4 @@
-"""Trains three small models on generated scenes and reports what they have learned."""
+"""Train three small models on generated scenes and write a report."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -6,19 +6,19 @@ from typing import NamedTuple
 from rich.console import Console
 
 from mmpatchconvnet.datasets import write_scenes
-from mmpatchconvnet.experiments.runs import logged, run_training
+from mmpatchconvnet.experiments.runs import logged_values, run_training
 from mmpatchconvnet.visualization.report import Picture, Section, Table, write_report
 
 
 class Task(NamedTuple):
-    """One training: its config, its layout of the scenes, and the score to report."""
+    """One training: its config, the layout of its data, and the score to report."""
 
     name: str
     config: str
     layout: str
     metric: str
     key: str
-    scale: float  # of the logged score, to bring it to 0..1
+    scale: float  # factor of the logged score to 0..1
     target: float
 
     @property
@@ -27,7 +27,7 @@ class Task(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What one training gave."""
+    """The result of one training."""
 
     task: Task
     score: float
@@ -70,7 +70,7 @@ def run_demo(work_dir: str | Path, console: Console) -> list[Result]:
     """Write the scenes, run the tasks, and write `report.html`.
 
     Args:
-        work_dir: A folder for everything; an earlier run's results are replaced.
+        work_dir: A folder for everything; results of an earlier run are replaced.
         console: Where progress is shown.
 
     Raises:
@@ -96,14 +96,14 @@ def train(task: Task, scenes: Path, work_dir: Path, console: Console) -> Result:
     """Train one task and read its score."""
     data_root = scenes / task.layout
     run = run_training(task.name, task.config, data_root, work_dir, console)
-    score = task.scale * logged(work_dir, task.key)[-1]
+    score = task.scale * logged_values(work_dir, task.key)[-1]
     console.print(f'  {task.metric} {score:.3f} after {run.seconds:.0f} s')
     return Result(task, score, run.seconds, run.command)
 
 
 def results_table(results: list[Result]) -> Table:
     return Table(
-        ['model', 'score on held-out scenes', 'reached', 'aim', 'seconds'],
+        ['model', 'score on held-out scenes', 'value', 'target', 'seconds'],
         [
             [
                 r.task.name,
@@ -121,7 +121,7 @@ def section(result: Result, work_dir: Path) -> Section:
     return Section(
         result.task.name,
         f'{result.task.metric} {result.score:.3f} after {result.seconds:.0f} seconds, '
-        'start-up and evaluation included.',
+        'including start-up and evaluation.',
         result.command,
         [
             Picture(work_dir / 'predictions.png', 'Held-out scenes'),

@@ -1,8 +1,8 @@
-"""What the index of models says of each config, computed from the config itself.
+"""The index of models: costs of each config, computed from the config itself.
 
-`metafile.yml` names the configs of a folder by hand, and as the `Baseline` of each the
-host's own config to run beside it; parameters and multiply-adds are filled in here, and
-the table of the folder's `README.md` is drawn from it.
+`metafile.yml` lists the configs of a folder, each with a `Baseline`: the host's config
+to compare it with. This module fills in parameters and multiply-adds, and draws the
+table of the folder's `README.md`.
 """
 
 import re
@@ -24,12 +24,12 @@ from mmpatchconvnet.experiments.tables import markdown
 def fill_metafile(metafile: dict, root: Path) -> dict:
     """The same index with `Parameters` and `FLOPs` of every model.
 
-    As in the hosts' files, FLOPs stands for multiply-adds. `Input Size`, height x
-    width, is read from the model's `Metadata` or else from its collection's.
+    As in the hosts' files, FLOPs means multiply-adds. `Input Size`, height x width, is
+    read from the `Metadata` of the model or else of its collection.
 
     Args:
         metafile: The parsed file, with `Collections` and `Models`.
-        root: The folder that the paths in it start from.
+        root: The folder to which its paths are relative.
     """
     sizes = {c['Name']: c['Metadata']['Input Size'] for c in metafile['Collections']}
     counted: dict[str, tuple[int, int]] = {}  # many configs share a model
@@ -38,7 +38,7 @@ def fill_metafile(metafile: dict, root: Path) -> dict:
         metadata = dict(model.get('Metadata') or {})
         size = metadata.get('Input Size', sizes[model['In Collection']])
         cfg = Config.fromfile(root / model['Config'])
-        key = f'{size} {what_costs(cfg.model.to_dict())}'
+        key = f'{size} {cost_settings(cfg.model.to_dict())}'
         if key not in counted:
             built = build_on_meta(cfg)
             macs = count_macs(built, *map(int, size.split('x')))
@@ -48,22 +48,22 @@ def fill_metafile(metafile: dict, root: Path) -> dict:
     return dict(metafile, Models=models)
 
 
-def what_costs(settings: Any) -> Any:
-    """The settings of a model without those that neither number depends on."""
+def cost_settings(settings: Any) -> Any:
+    """The settings of a model, without those that change neither number."""
     free = {'init_cfg', 'drop_path_rate', 'block_impl', '_scope_'}
     if isinstance(settings, dict):
-        return {k: what_costs(v) for k, v in settings.items() if k not in free}
+        return {k: cost_settings(v) for k, v in settings.items() if k not in free}
     if isinstance(settings, (list, tuple)):
-        return [what_costs(value) for value in settings]
+        return [cost_settings(value) for value in settings]
     return settings
 
 
 def published_score(config: str, metric: str) -> float:
-    """What a package's metafile says that a config of its own scores.
+    """The score that the metafile of a package gives for one of its configs.
 
     Args:
         config: `PACKAGE::FOLDER/NAME.py`, in a folder with a `metafile.yml`.
-        metric: As in `Metrics` there, such as `Top 1 Accuracy`.
+        metric: A key of `Metrics` in it, such as `Top 1 Accuracy`.
 
     Raises:
         ValueError: The package is not installed, or its metafile has no such score.
@@ -83,7 +83,7 @@ def published_score(config: str, metric: str) -> float:
 
 
 def draw_models(models: list[dict], pattern: str) -> str:
-    """The models whose config's file name matches a pattern, as a Markdown table."""
+    """A Markdown table of the models whose config name matches a pattern."""
     titles = ['config', 'baseline', 'parameters, M', 'multiply-adds, G', 'published']
     rows = [
         table_row(model)
@@ -98,7 +98,7 @@ def table_row(model: dict) -> list[str]:
     metrics: dict[str, Any] = {}
     for result in model.get('Results') or []:
         metrics |= result['Metrics']
-    folder = path.parts[1]  # configs/FOLDER/..., where the README lies
+    folder = path.parts[1]  # configs/FOLDER/..., the folder of the README
     return [
         f'[`{path.stem}`]({path.relative_to(f"configs/{folder}")})',
         f'`{model["Baseline"]}`' if 'Baseline' in model else '',

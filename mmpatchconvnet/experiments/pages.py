@@ -1,4 +1,4 @@
-"""The pages of the repository whose tables come from metafiles and measured rows."""
+"""Update the tables of pages in the repository from metafiles and measured rows."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ PAGES = (
 
 
 def fill_pages(only_rows: bool) -> None:
-    """Update all tables, or those of measured rows alone.
+    """Update all tables, or only the tables of measured rows.
 
     Raises:
         ValueError: This is an installed package, not a clone.
@@ -43,7 +43,7 @@ def fill_pages(only_rows: bool) -> None:
 
 
 def fill_rows(page: str) -> str:
-    """A page with its tables of scores and of speed."""
+    """A page with new tables of scores and of speed."""
     scores, speed = (read_rows(CLONE / f'benchmarks/{n}.csv') for n in ROWS)
     page = fill_tables(page, 'scores', lambda pattern: draw_scores(scores, pattern))
     return fill_tables(

@@ -1,4 +1,4 @@
-"""Files of measured rows: CSV with a line of titles, to which rows are added."""
+"""Read and append measured rows in a CSV file with a header."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ Row = dict[str, str]
 
 
 def read_rows(rows_file: Path) -> list[Row]:
-    """All rows by the titles of their columns; none where there is no file."""
+    """All rows, each by column name; none if there is no file."""
     if not rows_file.is_file():
         return []
     with rows_file.open(newline='') as file:
@@ -16,7 +16,7 @@ def read_rows(rows_file: Path) -> list[Row]:
 
 
 def select(rows: Iterable[Row], wanted: Sequence[str]) -> list[Row]:
-    """The rows that have what is wanted, given as `COLUMN=VALUE`.
+    """The rows with all the wanted values, each given as `COLUMN=VALUE`.
 
     Raises:
         ValueError: There is no such column, or no such row.
@@ -33,7 +33,7 @@ def select(rows: Iterable[Row], wanted: Sequence[str]) -> list[Row]:
 
 
 def append_row(rows_file: Path, row: Row) -> None:
-    """Add a row, and a line of titles before the first.
+    """Append a row, and a header before the first one.
 
     Raises:
         ValueError: The file has rows with other columns.

@@ -1,4 +1,4 @@
-"""One run of `mmpatchconvnet train`, as a user would start it, and what it scored."""
+"""Start `mmpatchconvnet train` as a user would, and read what it has logged."""
 
 import json
 import shlex
@@ -14,10 +14,10 @@ from rich.markup import escape
 
 
 class TrainingRun(NamedTuple):
-    """A run that ended well."""
+    """A run that has finished without an error."""
 
     work_dir: Path
-    seconds: float  # start-up and evaluation included
+    seconds: float  # including start-up and evaluation
     command: str
 
 
@@ -29,15 +29,15 @@ def run_training(
     console: Console,
     options: Sequence[str] = (),
 ) -> TrainingRun:
-    """Train a config in a process of its own, which writes to this one's terminal.
+    """Train a config in its own process, which writes to this terminal.
 
     Args:
-        name: Of the run, for people.
+        name: Name of the run, to be shown.
         config: A config file, or `PACKAGE::FOLDER/NAME.py`.
         data_root: Folder of the data.
         work_dir: Folder of logs, pictures and checkpoints.
-        console: Where the command is shown. If it is a terminal, the process shows a
-            progress bar, else its log.
+        console: Where the command is shown. On a terminal the run shows a progress
+            bar, elsewhere its log.
         options: Further arguments of `mmpatchconvnet train`.
 
     Raises:
@@ -63,7 +63,7 @@ def newest_log(work_dir: Path) -> Path:
     return max(work_dir.glob('*/vis_data/scalars.json')).parents[1]
 
 
-def logged(work_dir: Path, key: str) -> list[float]:
-    """All values of one key in the log of the last run, such as `time` or `mIoU`."""
+def logged_values(work_dir: Path, key: str) -> list[float]:
+    """All values of a key such as `time` or `mIoU` in the log of the last run."""
     lines = (newest_log(work_dir) / 'vis_data/scalars.json').read_text().splitlines()
     return [entry[key] for entry in map(json.loads, lines) if key in entry]

@@ -20,7 +20,7 @@ __all__ = [
 
 @MODELS.register_module(name='PerTokenLinearHead')
 def build_per_token_head(**settings: Any) -> nn.Module:
-    """Builds the one class that needs mmpretrain, importing it only then."""
+    """Build `PerTokenLinearHead`; only this imports mmpretrain, which it needs."""
     from mmpatchconvnet.models.per_token_head import PerTokenLinearHead
 
     return PerTokenLinearHead(**settings)

@@ -4,8 +4,8 @@ A fine level ends with a transposed convolution, and an FPN or UPerHead starts w
 1x1 convolution of it: together they are one transposed convolution. Which convolution
 reads which level depends on many arguments of the hosts (`in_index`, `start_level`,
 `add_extra_convs`, the order of norm and activation) and on what a subclass does with
-them. So nothing is concluded from arguments: the readers run once on the meta device,
-where tensors have shapes but no values, and all that reads a level is recorded.
+them. So the arguments are not interpreted: the readers run once on the meta device,
+where tensors have shapes but no values, and everything that reads a level is recorded.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ GRID = 16  # height and width of the maps at scale 1 in the recorded run
 def fold_pyramid(pyramid: DeconvPyramid, readers: Sequence[nn.Module]) -> str:
     """Merge the fine levels of a pyramid and the convolutions that read them, in place.
 
-    Where a BatchNorm follows the convolution, it is merged too. Both become identities.
+    A BatchNorm after the convolution is merged too. Both become identities.
     A second call changes nothing.
 
     Args:
@@ -37,17 +37,17 @@ def fold_pyramid(pyramid: DeconvPyramid, readers: Sequence[nn.Module]) -> str:
         readers: All modules that are called with the tuple of its levels, in eval mode.
 
     Returns:
-        Which levels are read but not merged, and why; empty if none is left.
+        The levels that are read but not merged, and why; empty if there are none.
     """
     if getattr(pyramid, 'folded', False):
         return ''
     pyramid.folded = True
     fine = [i for i, scale in enumerate(pyramid.scales) if scale > 1]
     if type(pyramid) is not DeconvPyramid:
-        return f'levels {fine}: {type(pyramid).__name__} may compute them otherwise'
+        return f'levels {fine}: {type(pyramid).__name__} may compute them differently'
     try:
-        recorder, levels = record(pyramid, readers)
-    except Exception as error:  # readers are any code
+        recorder, levels = record_reads(pyramid, readers)
+    except Exception as error:  # readers may be any code
         names = ', '.join(type(reader).__name__ for reader in readers)
         return f'levels {fine}: {names} cannot run on them alone ({error!r:.100})'
     kept = []
@@ -63,9 +63,11 @@ def fold_pyramid(pyramid: DeconvPyramid, readers: Sequence[nn.Module]) -> str:
             continue
         call = recorder.only_reader(levels[i], nn.Conv2d)
         if call is None or not is_plain_1x1(call.module):
-            kept.append(f'level {i}: not one plain 1x1 convolution alone reads it')
+            kept.append(
+                f'level {i}: it is not read by exactly one plain 1x1 convolution'
+            )
         elif not all(is_plain_batch_norm(p.norm) for p in projections):
-            kept.append(f'level {i}: the norm of its stem map is no plain BatchNorm')
+            kept.append(f'level {i}: the norm of its stem map is not a plain BatchNorm')
         else:
             conv, merged = call.module, [call.module]
             call = recorder.only_reader(call.returned, _BatchNorm)
@@ -79,7 +81,7 @@ def fold_pyramid(pyramid: DeconvPyramid, readers: Sequence[nn.Module]) -> str:
 
 
 class Call(NamedTuple):
-    """A module that was called, with what, and what it returned."""
+    """A call of a module: its only argument and its result."""
 
     module: Any
     given: Any
@@ -104,7 +106,7 @@ class Recorder(TorchDispatchMode):
         return sum(read is x for read in self.reads)
 
     def only_reader(self, x: Tensor, kind: type) -> Call | None:
-        """The call of a module of this kind, called once, if nothing else reads x."""
+        """The call of a module of this kind on x, if nothing else reads x."""
         found = [
             (call, weights)
             for call, weights in self.calls
@@ -116,10 +118,10 @@ class Recorder(TorchDispatchMode):
         return call if all(self.count_reads(w) <= 1 for w in weights) else None
 
 
-def record(
+def record_reads(
     pyramid: DeconvPyramid, readers: Sequence[nn.Module]
 ) -> tuple[Recorder, list[Tensor]]:
-    """Run copies of the readers on levels without values; returns these levels too."""
+    """Run copies of the readers on meta levels; return the record and the levels."""
     recorder = Recorder()
     modules = nn.ModuleList(readers)
     copies = copy_to_meta(modules)
@@ -128,7 +130,7 @@ def record(
         def hook(
             copy: nn.Module, given: Any, returned: Any, module: nn.Module = module
         ) -> None:
-            if len(given) == 1 and 'forward' not in vars(copy):  # else it is not itself
+            if len(given) == 1 and 'forward' not in vars(copy):  # its own forward
                 weights = [*copy.parameters(False), *copy.buffers(False)]
                 recorder.calls.append((Call(module, given[0], returned), weights))
 
@@ -146,7 +148,7 @@ def record(
 
 
 def copy_to_meta(module: nn.Module) -> Any:
-    """A copy on the meta device; the values are never copied."""
+    """A copy on the meta device; values are not copied."""
     memo: dict[int, Any] = {}
     for x in chain(module.parameters(), module.buffers()):
         on_meta = x.detach().to('meta')
@@ -160,7 +162,7 @@ def has_hooks(module: nn.Module) -> bool:
 
 
 def is_plain_1x1(conv: nn.Conv2d) -> bool:
-    """Whether it is a product of the channels of each pixel and nothing else."""
+    """Whether a convolution is only a matrix product over channels."""
     geometry = (conv.kernel_size, conv.stride, conv.padding, conv.groups)
     return (
         type(conv) is nn.Conv2d
@@ -170,7 +172,7 @@ def is_plain_1x1(conv: nn.Conv2d) -> bool:
 
 
 def is_plain_batch_norm(norm: Any) -> bool:
-    """Whether it is a scale and a shift of each channel and nothing else."""
+    """Whether a norm only scales and shifts each channel."""
     return (
         isinstance(norm, _BatchNorm)
         and type(norm).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
@@ -181,12 +183,12 @@ def is_plain_batch_norm(norm: Any) -> bool:
 
 
 def merge_into_level(level: Any, projections: Sequence[Any], conv: nn.Conv2d) -> None:
-    """Put a 1x1 convolution into a level and into the projections added to it.
+    """Merge a 1x1 convolution into a level and into the projections added to it.
 
     Args:
-        level: It ends with a transposed convolution.
-        projections: Of stem maps: 1x1 convolutions without bias, with BatchNorm.
-        conv: It has read the sum.
+        level: A level that ends with a transposed convolution.
+        projections: The projections of stem maps, 1x1 convolutions with BatchNorm.
+        conv: The convolution that reads their sum.
     """
     weight = conv.weight.flatten(1)  # (out, in)
     last = level[-1]

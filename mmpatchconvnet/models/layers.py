@@ -10,7 +10,7 @@ from mmpatchconvnet.registry import MODELS
 class LayerNorm2d(nn.LayerNorm):
     """LayerNorm over the channels of a map (B, C, H, W).
 
-    A subclass of `nn.LayerNorm`, so that optimizers find it where they look for norms
+    It subclasses `nn.LayerNorm`, so that mmengine treats it as a norm
     (`norm_decay_mult`). A map in channels-last memory is normalized without a copy.
 
     In a config it is `norm_cfg=dict(type='mmpatchconvnet.LayerNorm2d', eps=1e-6)`;

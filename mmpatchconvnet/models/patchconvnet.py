@@ -4,8 +4,8 @@ Paper: "Augmenting convolutional networks with attention-based aggregation",
 Touvron et al. 2021, https://arxiv.org/abs/2112.13692
 Official code (classifier only): https://github.com/facebookresearch/deit
 
-The column here is the trunk alone. The paper's attention pooling is the neck
-`AttentionPooling`, and the maps become a pyramid in `pyramids.py`, so that no task
+The column here is only the trunk. The paper's attention pooling is the neck
+`AttentionPooling`, and `pyramids.py` turns the maps into a pyramid, so that no task
 builds a parameter that it does not train.
 """
 
@@ -62,29 +62,29 @@ class PatchConvNet(StrictModule):
 
     Every map it returns has the width of the column and stride 16, whatever the height
     and width of the image: a side of n pixels becomes ceil(n / 16) cells. The necks
-    `DeconvPyramid`, `SimplePyramid` and `ResizePyramid` make other strides of them.
+    `DeconvPyramid`, `SimplePyramid` and `ResizePyramid` make maps of other strides.
 
     Args:
         arch: `s60`, `s120`, `b60`, `b120`, `l60`, `l120`, or a dict with `embed_dims`
             (a multiple of 8), `depth` and, if wanted, `layer_scale_init_value` (1e-4).
         in_channels: Channels of the image.
         out_indices: The blocks whose output is returned, in order of depth; negative
-            ones count from the end. Blocks behind the last of them are not built, so
-            none is left without a gradient.
+            ones count from the end. Blocks after the last of them are not built, so
+            that every block gets a gradient.
         stem_indices: Maps of the stem to return before the taps: 0 is stride 2 with
             C/8 channels, 1 is stride 4 with C/4, 2 is stride 8 with C/2.
         frozen_stages: -1 trains everything, 0 freezes the stem, k the stem and the
             first k blocks. Frozen parts stay in eval mode.
         drop_path_rate: Stochastic depth, in [0, 1), the same for every block.
-        with_cp: Recompute blocks in the backward pass to save memory: True does so one
-            by one, a number k in groups of k blocks, which keep their first input.
+        with_cp: Recompute blocks in the backward pass to save memory: True one by
+            one, a number k in groups of k blocks, of which only the input is kept.
         block_impl: How blocks are computed, all equal up to rounding. `eager` is the
             reference. `lean` keeps three maps of each block for the backward pass
             instead of eight, see `block/lean.py`. `triton` does so too and runs the
             second half of each block in Triton kernels where there is a GPU. The last
             two need LayerNorm.
-        channels_last: Lay the stem's map out in channels-last memory, so that no norm
-            copies its map; what is returned is laid out as the image is.
+        channels_last: Convert the stem's map to channels-last memory, so that no norm
+            copies its map. The returned maps have the memory format of the image.
         norm_cfg: Norm of the blocks; None is the LayerNorm of all released models. A
             BatchNorm counts each batch twice under `with_cp`.
         init_cfg: Initialization of mmengine, such as
@@ -186,12 +186,12 @@ class PatchConvNet(StrictModule):
             else:
                 x, taps = self._run_blocks(x, range(depth))
             outputs += taps
-        if contiguous:  # as the image: compiled ops of mmcv take it for granted
+        if contiguous:  # like the image: compiled ops of mmcv need it
             outputs = [x.contiguous() for x in outputs]
         return tuple(outputs)
 
     def _run_blocks(self, x: Tensor, group: range) -> tuple[Tensor, list[Tensor]]:
-        """The map (B, C, H, W) behind a group of blocks, and the taps among them."""
+        """The map (B, C, H, W) after a group of blocks, and the taps among them."""
         taps = []
         for i in group:
             x = self.blocks[i](x)
@@ -211,11 +211,11 @@ class PatchConvNet(StrictModule):
         )
         self.stem = FoldedStem(self.stem)
         self.eval().requires_grad_(False)
-        # So that all blocks get maps of one layout: one compiled code serves them.
+        # All blocks then get the same memory format and can share one compiled graph.
         self.stem.to(memory_format=torch.channels_last)
 
     def train(self, mode: bool = True) -> 'PatchConvNet':
-        """Set the training mode, but for frozen parts, which stay in eval mode."""
+        """Set the training mode, except for frozen parts, which stay in eval mode."""
         super().train(mode)
         self._freeze()
         return self
@@ -231,7 +231,7 @@ class PatchConvNet(StrictModule):
 
         Args:
             param_name: Name of the parameter in the model.
-            prefix: What stands before the backbone's own names, e.g. `backbone.`.
+            prefix: Prefix of the backbone in the model, e.g. `backbone.`.
 
         Returns:
             The layer and the number of layers, depth + 2: 0 is the stem, i + 1 is
@@ -249,7 +249,7 @@ class PatchConvNet(StrictModule):
 
 
 def resolve_arch(arch: str | dict) -> dict:
-    """The settings of a named architecture, or a checked copy of those given."""
+    """The settings of a named architecture, or a checked copy of given settings."""
     if isinstance(arch, str):
         if arch.lower() not in ARCHITECTURES:
             raise ValueError(

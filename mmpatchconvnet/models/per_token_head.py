@@ -1,7 +1,7 @@
-"""A classification head for one class token a class; it extends a head of mmpretrain.
+"""A classification head for one token per class; it extends a head of mmpretrain.
 
 Paper: "Augmenting convolutional networks with attention-based aggregation", the variant
-with a k x d matrix of tokens, https://arxiv.org/abs/2112.13692
+with a k x d matrix of tokens: https://arxiv.org/abs/2112.13692
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class PerTokenLinearHead(StrictModule, ClsHead):
         num_classes: Number K of classes and tokens.
         in_channels: Width C of a token.
         loss: Loss of mmpretrain.
-        topk: For which k the accuracy is logged, where `cal_acc` is set.
+        topk: The k for which accuracy is logged, if `cal_acc` is set.
         cal_acc: Log the accuracy while training.
         init_cfg: Initialization of mmengine.
 
@@ -48,7 +48,7 @@ class PerTokenLinearHead(StrictModule, ClsHead):
         nn.init.trunc_normal_(self.weight, std=0.02)
 
     def forward(self, feats: Tensor | Sequence[Tensor]) -> Tensor:
-        """Scores (B, K) of tokens (B, K, C), the last ones if several are given."""
+        """Scores (B, K) of tokens (B, K, C); of several tensors, the last is used."""
         tokens = feats if isinstance(feats, Tensor) else feats[-1]
         if tokens.shape[1:] != self.weight.shape:
             num_classes, in_channels = self.weight.shape

@@ -7,7 +7,7 @@
   Li et al. 2022, https://arxiv.org/abs/2203.16527
 - `ResizePyramid`: bilinear resize and max-pool without parameters, the baseline.
 
-All three take the same arguments and serve any column of one width and one stride.
+All three have the same arguments and work with any column of one width and stride.
 """
 
 from collections import OrderedDict
@@ -24,20 +24,20 @@ SCALES = (4, 2, 1, 0.5)
 
 
 class Pyramid(StrictModule):
-    """What the three pyramids share; each adds `build_level`.
+    """Base class of the three pyramids; each implements `build_level`.
 
     Args:
         in_channels: Width C of the column.
         out_channels: Width of every level; None keeps C.
         scales: Size of each level relative to the taps, out of 4, 2, 1 and 0.5.
-        norm_cfg: Norm between and after convolutions, those of the stem's maps too.
-            None is BatchNorm, and in `SimplePyramid` LayerNorm, as in ViTDet.
-        stem_channels: Widths of the stem's maps that come before the taps, finest
-            first; each is projected by a 1x1 convolution with norm (the stem has none,
-            its maps are faint) and added to its level. This gives small objects the
-            detail that a stride-16 column has lost.
-        stem_scales: The levels they belong to; None stands for the first ones of
-            `scales`, so `stem_channels=(C / 4, C / 2)` are strides 4 and 8 of 16.
+        norm_cfg: Norm between and after convolutions, also for the stem's maps. None is
+            BatchNorm, and in `SimplePyramid` LayerNorm, as in ViTDet.
+        stem_channels: Widths of the stem's maps, which come before the taps, finest
+            first. Each is projected by a 1x1 convolution with norm (the stem has no
+            norm, so its values are small) and added to its level. This gives small
+            objects the detail that a stride-16 column has lost.
+        stem_scales: The scales of their levels; None means the first ones of `scales`,
+            so `stem_channels=(C / 4, C / 2)` are the strides 4 and 8.
         init_cfg: Initialization of mmengine.
 
     Raises:
@@ -63,8 +63,7 @@ class Pyramid(StrictModule):
         if unknown or not scales or len(set(scales)) < len(scales):
             raise ValueError(
                 f'{self.name} cannot make scales={tuple(scales)}: choose from '
-                f'{SCALES}, '
-                'each once.'
+                f'{SCALES}, each once.'
             )
         if stem_scales is None:
             stem_scales = scales[: len(stem_channels)]
@@ -84,7 +83,7 @@ class Pyramid(StrictModule):
         norm_cfg = norm_cfg or self.default_norm
         self.levels = nn.ModuleList(self.build_level(s, norm_cfg) for s in scales)
         self.stem_projections = nn.ModuleList(
-            named(
+            named_sequential(
                 conv=nn.Conv2d(width, self.out_channels, 1, bias=False),
                 norm=build_norm_layer(norm_cfg, self.out_channels)[1],
             )
@@ -92,12 +91,12 @@ class Pyramid(StrictModule):
         )
 
     def build_level(self, scale: float, norm_cfg: dict) -> nn.Module:
-        """The operation that makes the level of one scale out of its tap."""
+        """The operation that makes the level of a scale from its tap."""
         raise NotImplementedError
 
     @property
     def num_taps(self) -> tuple[int, ...]:
-        """How many taps it accepts: here one for each level."""
+        """The numbers of taps that it accepts: here one for each level."""
         return (len(self.scales),)
 
     def level_inputs(self, taps: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -127,7 +126,7 @@ class Pyramid(StrictModule):
         return tuple(outputs)
 
     def pad_to_level(self, stem_map: Tensor, level: Tensor, scale: float) -> Tensor:
-        """Pad the stem's map, which rounds its size up less often, to the level's."""
+        """Pad the stem's map to its level, which may be larger by rounding."""
         pad_h = level.shape[2] - stem_map.shape[2]
         pad_w = level.shape[3] - stem_map.shape[3]
         if not (0 <= pad_h < scale and 0 <= pad_w < scale):
@@ -139,7 +138,7 @@ class Pyramid(StrictModule):
         return F.pad(stem_map, (0, pad_w, 0, pad_h))
 
     def check_inputs(self, inputs: Sequence[Tensor]) -> None:
-        """Raise unless number and widths of the maps are those it was built for."""
+        """Raise unless the number and widths of the maps are as built."""
         num_stem = len(self.stem_projections)
         allowed = [num_stem + n for n in self.num_taps]
         if isinstance(inputs, Tensor) or len(inputs) not in allowed:
@@ -156,13 +155,13 @@ class Pyramid(StrictModule):
         if given_widths != widths:
             raise ValueError(
                 f'{self.name} got maps of {given_widths} channels but was built for '
-                f'{widths}: set in_channels and stem_channels to what the backbone '
-                'gives.'
+                f'{widths}: set in_channels and stem_channels to the widths of the '
+                'backbone.'
             )
 
 
-def named(**steps: nn.Module) -> nn.Sequential:
-    """A Sequential whose parts have names, as checkpoints depend on them."""
+def named_sequential(**steps: nn.Module) -> nn.Sequential:
+    """A Sequential with named parts; checkpoints depend on the names."""
     return nn.Sequential(OrderedDict(steps))
 
 
@@ -177,7 +176,7 @@ def downsample() -> nn.Module:
 
 
 def project(in_channels: int, out_channels: int) -> nn.Module:
-    """A 1x1 convolution where the width changes, else nothing."""
+    """A 1x1 convolution if the width changes, else the identity."""
     if in_channels == out_channels:
         return nn.Identity()
     return nn.Conv2d(in_channels, out_channels, 1)
@@ -188,7 +187,7 @@ class DeconvPyramid(Pyramid):
     """One operation for each tap: the first tap makes the first level.
 
     Scale 4 is two transposed convolutions with norm and GELU between, 2 is one, 1 is
-    the tap itself and 0.5 a max-pool; the last two get a 1x1 convolution where
+    the tap itself and 0.5 a max-pool; the last two get a 1x1 convolution if
     `out_channels` differs from `in_channels`. Arguments: see `Pyramid`.
 
     Example:
@@ -209,22 +208,22 @@ class DeconvPyramid(Pyramid):
         width, out = self.in_channels, self.out_channels
         if scale == 4:
             norm = build_norm_layer(norm_cfg, width)[1]
-            return named(
+            return named_sequential(
                 up1=upsample(width, width),
                 norm=norm,
                 act=nn.GELU(),
                 up2=upsample(width, out),
             )
         if scale == 2:
-            return named(up=upsample(width, out))
+            return named_sequential(up=upsample(width, out))
         if scale == 1:
-            return named(project=project(width, out))
-        return named(pool=downsample(), project=project(width, out))
+            return named_sequential(project=project(width, out))
+        return named_sequential(pool=downsample(), project=project(width, out))
 
 
 @MODELS.register_module()
 class SimplePyramid(Pyramid):
-    """All levels from the last tap; further taps before it are accepted and not used.
+    """All levels from the last tap; earlier taps are accepted but not used.
 
     Transposed convolutions that halve the width at each step (two with norm and GELU
     between for scale 4) or a max-pool, then a 1x1 and a 3x3 convolution, each with its
@@ -269,7 +268,7 @@ class SimplePyramid(Pyramid):
             resized_width = half
         elif scale < 1:
             resize = dict(pool=downsample())
-        return named(
+        return named_sequential(
             **resize,
             conv1=nn.Conv2d(resized_width, out, 1, bias=False),
             norm1=norm(out),
@@ -282,8 +281,8 @@ class SimplePyramid(Pyramid):
 class ResizePyramid(Pyramid):
     """Bilinear resize or max-pool of each tap, without parameters: the baseline.
 
-    Arguments: see `Pyramid`; `out_channels` cannot differ from `in_channels`. The
-    stem's maps, where wanted, still have their 1x1 convolution and norm.
+    Arguments: see `Pyramid`; `out_channels` cannot differ from `in_channels`. Stem
+    maps, if used, still have their 1x1 convolution and norm.
 
     Example:
         >>> import torch
@@ -297,7 +296,7 @@ class ResizePyramid(Pyramid):
         if self.out_channels != self.in_channels:
             raise ValueError(
                 f'ResizePyramid has no parameters to turn {self.in_channels} channels '
-                f'into out_channels={self.out_channels}: leave it out, or take '
+                f'into out_channels={self.out_channels}: leave it out, or use '
                 'DeconvPyramid.'
             )
         if scale > 1:

@@ -1,1 +1,1 @@
-"""Pictures of what a model does: prediction sheets, curves and a report page."""
+"""Pictures of results: prediction sheets, curves, plots and a report page."""

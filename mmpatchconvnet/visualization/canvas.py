@@ -1,8 +1,7 @@
-"""A page to lay pictures and text on.
+"""A page of pictures and text.
 
-Pictures are placed by the pixel with numpy, and all text is set by matplotlib on one
-figure of the same size: sharp letters in any language its font knows, and no resampling
-of what lies below it.
+numpy copies the pictures to their pixels, and matplotlib draws all text on one figure
+of the same size: letters are sharp, and pictures are not resampled.
 """
 
 import os
@@ -57,7 +56,7 @@ class Page:
         pixels = np.full((self.height, self.width, 3), 255, np.uint8)
         for image, x, y in self.pictures:
             pixels[y : y + len(image), x : x + image.shape[1]] = image
-        # A hundredth of a pixel more, lest rounding takes the last one away.
+        # A hundredth of a pixel more, so that rounding does not drop the last pixel.
         size = ((self.width + 0.01) / DPI, (self.height + 0.01) / DPI)
         figure = Figure(figsize=size, dpi=DPI)
         figure.figimage(pixels)
@@ -94,7 +93,7 @@ def text_width(text: str, size: float) -> float:
 
 
 def shorten(text: str, width: float, size: float) -> str:
-    """The text, or as much of it as fits into `width` pixels, ending in an ellipsis."""
+    """The text, cut to `width` pixels with an ellipsis if it is longer."""
     if text_width(text, size) <= width:
         return text
     while text and text_width(text + '…', size) > width:
@@ -103,7 +102,7 @@ def shorten(text: str, width: float, size: float) -> str:
 
 
 def save_image(path: str | os.PathLike, array: Array) -> None:
-    """Write an RGB picture (H, W, 3) uint8, whole or not at all."""
+    """Write an RGB picture (H, W, 3) uint8; the file is complete or absent."""
     path = Path(path)
     if path.suffix.lower() not in ('.png', '.jpg', '.jpeg', '.webp'):
         raise ValueError(

@@ -1,8 +1,8 @@
-"""Draws the curves of a run from the `scalars.json` that mmengine writes.
+"""Draw the curves of a run from the `scalars.json` that mmengine writes.
 
-mmengine's LocalVisBackend adds one JSON object a line: training lines with losses and
-the learning rate, and after every validation a line of metrics. Its step counts epochs
-or iterations, whichever the config logs by; here everything is put over iterations.
+mmengine's LocalVisBackend writes one JSON object per line: training lines with losses
+and the learning rate, and a line of metrics after every validation. Its `step` counts
+epochs or iterations, as the config says; here the x axis is always iterations.
 """
 
 import json
@@ -42,8 +42,8 @@ def plot_curves(
 
     Args:
         scalars_paths: `vis_data/scalars.json` of each start of the run, in order. Lines
-            truncated by a crash are skipped; where a resumed run takes steps again,
-            the later ones count.
+            truncated by a crash are skipped; if a resumed run repeats steps, the
+            later lines are used.
         out_path: The picture to write.
         title: The headline.
 
@@ -110,7 +110,7 @@ def _is_metric(name: str) -> bool:
 
 
 def _names(records: dict[int, Record]) -> list[str]:
-    """What the records hold as numbers, the highest last value first."""
+    """Names of the numbers in the records, the highest last value first."""
     last: Record = {}
     for record in records.values():
         last.update(record)
@@ -125,7 +125,7 @@ def _series(name: str, records: dict[int, Record]) -> tuple[Array, Array]:
 
 
 def _draw_losses(axes: Axes, names: list[str], records: dict[int, Record]) -> None:
-    """The total in bold, and its parts where there are several."""
+    """The total in bold, and its parts if there are several."""
     parts = [name for name in names if name != 'loss']
     if 'loss' in names:
         _draw_smoothed(axes, 'loss', records, INK, width=2.6)
@@ -138,7 +138,7 @@ def _draw_losses(axes: Axes, names: list[str], records: dict[int, Record]) -> No
 def _draw_smoothed(
     axes: Axes, name: str, records: dict[int, Record], color: Color, width: float
 ) -> None:
-    """A line as logged in pale, and smoothed over it; its last value in the legend."""
+    """The logged line in pale, the smoothed one, and its last value in the legend."""
     steps, values = _series(name, records)
     smooth = smoothed(values, window=max(1, len(values) // 25))
     label = f'{name}  {smooth[-1]:.3g}'
@@ -147,7 +147,7 @@ def _draw_smoothed(
 
 
 def _draw_metrics(axes: Axes, names: list[str], records: dict[int, Record]) -> None:
-    """Lines over the validations, or bars where there was only one."""
+    """Lines over the validations, or bars if there was only one."""
     if len(records) == 1:
         return _draw_bars(axes, names, next(iter(records.values())))
     for name, color in zip(names[:MAX_LINES], _colors(), strict=False):
@@ -164,10 +164,10 @@ def _draw_bars(axes: Axes, names: list[str], record: Record) -> None:
     axes.set_title(_headline('validation', names), loc='left', color=INK)
     axes.tick_params(colors=INK, length=0)
     axes.set_xticks([])
-    # Scores are shares or percents: a bar shows how much of all that is.
+    # Scores are fractions or percents: the axis ends at 1 or 100.
     longest = max(record[name] for name in shown)
     axes.set_xlim(0, 1.15 * next((top for top in (1, 100) if longest <= top), longest))
-    # Bars of one thickness, from the top down, however many there are.
+    # Bars from the top down, of the same thickness for any number.
     axes.set_ylim(len(shown) - MAX_LINES - 0.5, len(shown) - 0.5)
     axes.spines[['top', 'right', 'bottom']].set_visible(False)
     axes.spines['left'].set_color(GREY)
@@ -179,7 +179,7 @@ def _headline(title: str, names: list[str]) -> str:
 
 
 def _finish(axes: Axes, title: str) -> None:
-    """Title, axes that show zero, a legend next to the lines rather than on them."""
+    """Add a title, axes that show zero, and a legend next to the plot."""
     axes.set_title(title, loc='left', color=INK)
     axes.set_xlabel('iteration', color=GREY)
     axes.set_xlim(left=0)
@@ -194,7 +194,7 @@ def _finish(axes: Axes, title: str) -> None:
 
 
 def smoothed(values: Array, window: int) -> Array:
-    """The mean (N,) over `window` neighbours; what is not finite leaves a gap."""
+    """The mean (N,) over `window` neighbours; values that are not finite are gaps."""
     known = np.isfinite(values)
     kernel = np.ones(window)
     total = np.convolve(np.where(known, values, 0), kernel, 'same')

@@ -1,7 +1,7 @@
-"""Paints what a data sample says over its picture: instances, boxes or label maps.
+"""Paint a data sample over its picture: instances, boxes or label maps.
 
-Samples are read by attribute, so that those of mmdet and mmseg are both understood
-without importing either.
+Samples are read by attribute, so samples of mmdet and mmseg both work without importing
+either.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +25,7 @@ from mmpatchconvnet.visualization.canvas import (
 )
 
 IGNORED = 255
-# More names than this hide the objects they name.
+# With more objects than this, names would hide them.
 MAX_LABELS = 25
 
 
@@ -46,7 +46,7 @@ class Style:
 class Panel:
     """A painted picture (h, w, 3), the names on it, and the lines below it.
 
-    `shown` are the classes to be seen, for the legend, with `IGNORED` if any pixel is.
+    `shown` holds the visible classes for the legend, and `IGNORED` if a pixel is.
     """
 
     image: Array
@@ -55,7 +55,7 @@ class Panel:
     shown: set[int] = field(default_factory=set)
 
 
-def fit(image: Array, box: int) -> Array:
+def resize_to(image: Array, box: int) -> Array:
     """The picture (H, W, 3), scaled so that its longer side is `box` pixels."""
     scale = box / max(image.shape[:2])
     height, width = (max(1, round(scale * side)) for side in image.shape[:2])
@@ -66,11 +66,11 @@ def fit(image: Array, box: int) -> Array:
 def draw_panel(
     image: Array, box: int, sample: BaseDataElement, side: str, style: Style
 ) -> Panel | None:
-    """The picture with what `side` ('gt' or 'pred') of a sample holds painted over it.
+    """The picture with one `side` ('gt' or 'pred') of its sample painted over it.
 
-    None where the sample does not hold that side.
+    None if the sample does not have that side.
     """
-    picture = fit(image, box)
+    picture = resize_to(image, box)
     instances = sample.get(f'{side}_instances')
     if instances is not None and 'labels' in instances:
         if 'scores' in instances:
@@ -102,7 +102,7 @@ def instance_colors(count: int) -> Array:
 
 
 def check_labels(labels: Array, classes: Sequence[str]) -> None:
-    """Refuse labels (N,) that have no name."""
+    """Raise for labels (N,) without a name."""
     strange = labels[(labels < 0) | (labels >= len(classes))]
     if strange.size:
         raise ValueError(
@@ -129,7 +129,7 @@ def _draw_instances(
     else:
         scale = picture.shape[1] / shape[1]
         corners = np.round(scale * to_array(instances.bboxes)).reshape(-1, 2, 2)
-        # Some heads predict boxes turned inside out.
+        # Some heads predict boxes with swapped corners.
         boxes = np.sort(corners.astype(int), axis=1).reshape(-1, 4)
         spots = [((left + right) // 2, top) for left, top, right, _ in boxes.tolist()]
         painted = _draw(draw_bounding_boxes, picture, boxes, colors, width=3)
@@ -137,7 +137,7 @@ def _draw_instances(
     panel = Panel(painted, [(caption, GREY)], shown=set(labels.tolist()))
     if not style.by_instance and count <= MAX_LABELS:
         names = _names(labels, instances, style.classes)
-        panel.labels = apart(
+        panel.labels = separate_tags(
             _name_tag(name, spot, color, picture.shape[1])
             for name, spot, color in zip(names, spots, colors, strict=True)
         )
@@ -153,7 +153,7 @@ def _names(labels: Array, instances: Any, classes: Sequence[str]) -> list[str]:
 
 
 def _name_tag(name: str, spot: tuple[int, int], color: Array, width: int) -> Text:
-    """A name set on a spot (x, y), within the picture, legible on its colour."""
+    """A name at a spot (x, y), inside the picture, readable on its colour."""
     red, green, blue = (float(channel) / 255 for channel in color)
     bright = 0.3 * red + 0.59 * green + 0.11 * blue > 0.58
     room = text_width(name, 10)
@@ -167,8 +167,8 @@ def _name_tag(name: str, spot: tuple[int, int], color: Array, width: int) -> Tex
     )
 
 
-def apart(tags: Iterable[Text]) -> list[Text]:
-    """Tags, each moved down until it covers none before it."""
+def separate_tags(tags: Iterable[Text]) -> list[Text]:
+    """Tags, each moved down until it covers no earlier one."""
     placed: list[Text] = []
     for tag in tags:
         while covered := next((one for one in placed if _overlap(tag, one)), None):
@@ -180,19 +180,19 @@ def apart(tags: Iterable[Text]) -> list[Text]:
 def _overlap(tag: Text, other: Text) -> bool:
     left, right = sorted((tag, other), key=lambda text: text.x)
     separate = left.x + text_width(left.text, left.size) + 4 <= right.x
-    # A little less than what `apart` moves a tag by, whatever is lost to rounding.
+    # Slightly less than `separate_tags` moves a tag, to allow for rounding.
     return not separate and abs(tag.y - other.y) < 1.49 * tag.size
 
 
 def _innermost(mask: Array) -> tuple[int, int]:
-    """The pixel (x, y) of a mask that lies farthest from its outline."""
+    """The pixel (x, y) of a mask that is farthest from its outline."""
     distance = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)
     y, x = np.unravel_index(distance.argmax(), distance.shape)
     return int(x) - 1, int(y) - 1
 
 
 def _fit_mask(mask: Array, picture: Array) -> Array:
-    """A mask (H, W) at the size of the picture, uint8 of 0 and 1, smooth in outline."""
+    """A mask (H, W) resized to the picture, uint8 of 0 and 1, with a smooth outline."""
     height, width = picture.shape[:2]
     soft = cv2.resize(mask.astype(np.float32), (width, height))
     return (soft > 0.5).astype(np.uint8)
@@ -253,7 +253,7 @@ def _agreement(predicted: Array, truth: Array) -> list[tuple[str, Color]]:
 def _paint_owners(picture: Array, owner: Array, colors: Array) -> Array:
     """Paint each pixel half in the colour of its owner (h, w), an index or -1.
 
-    With one owner a pixel, as torchvision paints black where two masks overlap.
+    A pixel has one owner, as torchvision paints overlaps of masks black.
     """
     shown = np.unique(owner[owner >= 0])
     masks = owner == shown[:, None, None]
@@ -264,7 +264,7 @@ def _draw(
     function: Callable, picture: Array, shapes: Array, colors: Array, **settings: float
 ) -> Array:
     """Call a drawing function of torchvision with a picture (h, w, 3)."""
-    if not len(shapes):  # of which it warns
+    if not len(shapes):  # torchvision would warn
         return picture.copy()
     drawn = function(
         torch.from_numpy(picture).permute(2, 0, 1),

@@ -1,4 +1,4 @@
-"""One page of results that carries its pictures inside: no scripts, no other files."""
+"""A page of results with embedded pictures: no scripts, no other files."""
 
 import base64
 import mimetypes
@@ -19,7 +19,7 @@ TEMPLATE = Path(__file__).with_name('report.html')
 
 @dataclass(frozen=True)
 class Table:
-    """Column names, and rows of as many cells; numbers are set to the right."""
+    """Column names, and rows of as many cells; numbers are right-aligned."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -50,14 +50,14 @@ def write_report(
     table: Table,
     sections: Sequence[Section],
 ) -> None:
-    """Write a page of results with its pictures inside, whole or not at all.
+    """Write a page of results with embedded pictures; it is complete or absent.
 
     Args:
         path: The .html file to write.
         title: Its headline.
         intro: The text below it; empty lines separate paragraphs, here and in sections.
         table: The results.
-        sections: What follows, in order.
+        sections: The sections after the table, in order.
 
     Raises:
         FileNotFoundError: A picture is missing.
@@ -68,7 +68,7 @@ def write_report(
         if len(row) != len(table.columns):
             raise ValueError(
                 f'a row of {len(row)} cells starting with {row[0]!r} does not fit a '
-                f'table of {len(table.columns)} columns: give one cell a column'
+                f'table of {len(table.columns)} columns: give one cell per column'
             )
     numeric = [
         index
@@ -86,7 +86,7 @@ def write_report(
 
 
 def _data_url(path: str | os.PathLike) -> str:
-    """A picture as text, as WebP where that is smaller: photographs shrink tenfold."""
+    """A picture as a data URL, as WebP if that is smaller (tenfold for photographs)."""
     path = Path(path)
     data, kind = path.read_bytes(), mimetypes.guess_type(path.name)[0]
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)

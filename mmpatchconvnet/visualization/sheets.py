@@ -1,8 +1,8 @@
-"""Sheets of held-out pictures: what went in, what is true, what the model says.
+"""Sheets of pictures with their ground truth and predictions.
 
-Detectors and segmentors get one row a picture (input | ground truth | prediction),
+Detectors and segmentors get one row per picture (input | ground truth | prediction),
 classifiers a grid of pictures, each with its prediction marked right or wrong.
-torchvision's `make_grid` has no room for captions and wants pictures of one size.
+torchvision's `make_grid` has no captions and needs pictures of one size.
 """
 
 from collections.abc import Sequence
@@ -29,8 +29,8 @@ from mmpatchconvnet.visualization.panels import (
     Style,
     check_labels,
     draw_panel,
-    fit,
     instance_colors,
+    resize_to,
     to_array,
 )
 
@@ -87,7 +87,7 @@ def draw_sheet(
 
 
 def class_colors(count: int, palette: Sequence[Sequence[int]] | None) -> Array:
-    """The palette as (count, 3) uint8, or one of our own where none is given."""
+    """The palette as (count, 3) uint8, or a default one if none is given."""
     if palette is not None and not isinstance(palette, str) and len(palette) >= count:
         return np.array(palette[:count], np.uint8)
     if count > 10:
@@ -101,7 +101,7 @@ def _any_has(rows: Sequence[SheetRow], keys: Sequence[str]) -> bool:
 
 
 def _brighten(row: SheetRow) -> SheetRow:
-    """Lighten a picture too dark to see anything in, such as one of fluorescence."""
+    """Brighten a picture that is too dark to see, such as a fluorescence image."""
     brightest = np.percentile(row.image, 99.5)
     if not 0 < brightest < 100:
         return row
@@ -174,7 +174,7 @@ def _draw_columns(rows: Sequence[SheetRow], style: Style, title: str) -> Array:
 
 
 def _draw_input(row: SheetRow) -> Panel:
-    return Panel(fit(row.image, PANEL), [(row.name, GREY)] if row.name else [])
+    return Panel(resize_to(row.image, PANEL), [(row.name, GREY)] if row.name else [])
 
 
 def _draw_side(rows: Sequence[SheetRow], side: str, style: Style) -> list[Panel | None]:
@@ -182,9 +182,9 @@ def _draw_side(rows: Sequence[SheetRow], side: str, style: Style) -> list[Panel 
 
 
 def _legend(shown: set[int], style: Style) -> Legend:
-    """What the colours mean: (name, colour) of every class that is to be seen."""
+    """The legend: (name, colour) of every visible class."""
     if style.by_instance:
-        return [(f'{style.classes[0]}: every object in a colour of its own', None)]
+        return [(f'{style.classes[0]}: every object in its own colour', None)]
     legend: list[tuple[str, Array | None]] = [
         (style.classes[label], style.colors[label])
         for label in sorted(shown - {IGNORED})
@@ -209,15 +209,15 @@ def _draw_grid(rows: Sequence[SheetRow], classes: Sequence[str], title: str) -> 
 def _draw_tile(row: SheetRow, classes: Sequence[str]) -> tuple[Panel, bool | None]:
     """A picture with its prediction: green if right, red with the truth if wrong.
 
-    Also whether it is right, or None where one of them is not known.
+    Also return whether it is right, or None if one of the two is unknown.
     """
-    image, sample = fit(row.image, TILE), row.sample
+    image, sample = resize_to(row.image, TILE), row.sample
     truth, predicted = (
         to_array(sample.get(key)).tolist() if key in sample else []
         for key in ('gt_label', 'pred_label')
     )
     check_labels(np.array(truth + predicted, int), classes)
-    # ImageNet's names are lists of synonyms: the first will do.
+    # ImageNet's names are lists of synonyms: use the first.
     true_names, names = (
         ', '.join(classes[label].split(',')[0] for label in labels)
         for labels in (truth, predicted)

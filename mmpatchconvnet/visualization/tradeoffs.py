@@ -1,6 +1,6 @@
 """Plots of measured costs: accuracy against cost, and cost against the size of images.
 
-Rows are of `mmpatchconvnet benchmark`; numbers in them are text, '' where unknown.
+Rows are from `mmpatchconvnet benchmark`; their numbers are strings, '' if unknown.
 """
 
 import os
@@ -15,19 +15,19 @@ from matplotlib.ticker import LogLocator, NullLocator
 from mmpatchconvnet.visualization.canvas import GREY, INK, render, save_image
 
 Row = Mapping[str, str]
-# What costs are called in the rows, and on an axis.
-COSTS = {'ms': 'milliseconds', 'peak MB': 'MB held at most, without weights'}
+# Column of a cost in the rows -> its name on an axis.
+COSTS = {'ms': 'milliseconds', 'peak MB': 'peak MB, without weights'}
 
 
 def plot_accuracy(
     rows: Sequence[Row], accuracy: Mapping[str, float], out_path: str | os.PathLike
 ) -> None:
-    """Published accuracy against every measured cost, a panel each.
+    """Plot published accuracy against every measured cost, a panel each.
 
     Modes of one model, such as `s60` and `s60+deploy`, are joined by a line.
 
     Args:
-        rows: Of one run; models without a published accuracy are left out.
+        rows: Rows of one run; models without a published accuracy are skipped.
         accuracy: Top-1 in percent by name of the model.
         out_path: The picture to write.
 
@@ -61,18 +61,18 @@ def plot_accuracy(
                     row['model'], (x, accuracy[base]), xytext=(3, 6), rotation=35,
                     textcoords='offset points', fontsize=8, color=INK,
                 )  # fmt: skip
-        finish(axes, name, 'published top-1, %')
+        style_axes(axes, name, 'published top-1, %')
         axes.margins(x=0.2, y=0.3)
         axes.set_xlim(left=0)
-    title(figure, rows[0])
+    add_title(figure, rows[0])
     save_image(out_path, render(figure))
 
 
 def plot_resolution(rows: Sequence[Row], out_path: str | os.PathLike) -> None:
-    """Every measured cost against the number of pixels, a line for each model.
+    """Plot every measured cost against the number of pixels, a line per model.
 
     Args:
-        rows: Of several runs with images of different sizes.
+        rows: Rows of several runs with images of different sizes.
         out_path: The picture to write.
 
     Raises:
@@ -98,14 +98,14 @@ def plot_resolution(rows: Sequence[Row], out_path: str | os.PathLike) -> None:
                       color=colors[model.split('+')[0]])  # fmt: skip
         axes.set_xscale('log')
         axes.set_yscale('log')
-        finish(axes, 'height x width of an image, pixels', f'{name}, each image')
+        style_axes(axes, 'height x width of an image, pixels', f'{name}, each image')
         axes.set_xticks(list(sizes), list(sizes.values()))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter('{x:g}')
     panels[-1].legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
-    title(figure, rows[0])
+    add_title(figure, rows[0])
     save_image(out_path, render(figure))
 
 
@@ -126,7 +126,7 @@ def colors_of(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def styles_of(rows: Sequence[Row]) -> dict[str, str]:
-    """Lines of a model in each mode, none like another of the same model."""
+    """A line style for each spec; modes of one model differ."""
     styles: dict[str, str] = {}
     for row in rows:
         same = [model for model in styles if base_of({'model': model}) == base_of(row)]
@@ -134,7 +134,7 @@ def styles_of(rows: Sequence[Row]) -> dict[str, str]:
     return styles
 
 
-def finish(axes: Axes, x_label: str, y_label: str) -> None:
+def style_axes(axes: Axes, x_label: str, y_label: str) -> None:
     axes.set_xlabel(x_label, color=INK)
     axes.set_ylabel(y_label, color=INK)
     axes.tick_params(colors=GREY)
@@ -143,8 +143,8 @@ def finish(axes: Axes, x_label: str, y_label: str) -> None:
     axes.spines[['left', 'bottom']].set_color(GREY)
 
 
-def title(figure: Figure, row: Row) -> None:
-    """What was measured, and where."""
+def add_title(figure: Figure, row: Row) -> None:
+    """Say what was measured, and on which machine."""
     text = f'{row["pass"]} of the {row["part"]}, {row["task"]}, batch {row["batch"]}'
     place = f'{row["device"]}, {row["threads"]} threads, torch {row["torch"]}'
     figure.suptitle(

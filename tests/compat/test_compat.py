@@ -1,4 +1,4 @@
-"""What `import mmpatchconvnet` mends, and what it leaves alone."""
+"""What `import mmpatchconvnet` adds, and what it leaves unchanged."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ def test_installing_twice_changes_nothing():
     assert scopes == MODULE2PACKAGE
 
 
-def test_finder_answers_for_the_compiled_ops_alone():
+def test_finder_finds_only_the_compiled_ops():
     finder = compat.OpsFinder()
     assert finder.find_spec('mmcv._ext') is not None
     assert finder.find_spec('mmcv._extra') is None
@@ -27,7 +27,7 @@ def test_finder_answers_for_the_compiled_ops_alone():
 
 
 def test_compiled_ops_come_first(monkeypatch, tmp_path):
-    """A real `mmcv._ext` is found before the stand-in."""
+    """A real `mmcv._ext` is found before ours."""
     import mmcv
 
     if compat.ops_are_compiled():
@@ -39,7 +39,7 @@ def test_compiled_ops_come_first(monkeypatch, tmp_path):
 
 
 @pytest.mark.det
-def test_stand_in_announces_itself_once():
+def test_missing_compiled_ops_are_logged_once():
     code = (
         'import mmpatchconvnet, importlib\n'
         'import mmcv.ops, mmdet.models\n'
@@ -49,8 +49,8 @@ def test_stand_in_announces_itself_once():
         [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    said = (done.stdout + done.stderr).count('mmcv has no compiled ops')
-    assert said == 1
+    count = (done.stdout + done.stderr).count('mmcv has no compiled ops')
+    assert count == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""mmcv's compiled ops, answered by torchvision, through mmcv's own entry points.
+"""mmcv's compiled ops, computed by torchvision, called as mmcv calls them.
 
 The goldens were recorded with the compiled ops, see ``mmpatchconvnet/compat/ops.py``.
 """
@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# First, for `mmcv.ops` to find its `_ext`.
-from mmpatchconvnet.compat import ops as ops_standin
+# Imported first, so that `mmcv.ops` finds its `_ext`.
+from mmpatchconvnet.compat import ops as our_ops
 
 # isort: split
 from mmcv import ops
 
-if ops.info.ext_module.nms is not ops_standin.nms:
+if ops.info.ext_module.nms is not our_ops.nms:
     pytest.skip('this mmcv has compiled ops', allow_module_level=True)
 
 HALVES = [torch.float16, torch.bfloat16]
@@ -78,7 +78,7 @@ def test_batched_nms_golden(goldens: dict[str, Tensor], agnostic: bool) -> None:
 
 
 def test_soft_nms_golden(goldens: dict[str, Tensor]) -> None:
-    # As above: mmcv's defaults (linear, min_score 1e-3) but for the threshold.
+    # As above: mmcv's defaults (linear, min_score 1e-3) except the threshold.
     dets, keep = ops.soft_nms(goldens['boxes'], goldens['scores'], iou_threshold=0.5)
     assert torch.equal(keep, goldens['soft_nms_keep'])
     torch.testing.assert_close(dets, goldens['soft_nms_dets'], rtol=1e-5, atol=0)
@@ -92,7 +92,7 @@ def test_naive_soft_nms_is_nms(goldens: dict[str, Tensor]) -> None:
         assert torch.equal(got, want)
 
 
-def test_gaussian_soft_nms_by_hand() -> None:
+def test_gaussian_soft_nms_equals_its_formula() -> None:
     boxes = torch.tensor([[0.0, 0, 8, 8], [0, 0, 8, 4], [20, 20, 30, 30]])
     scores = torch.tensor([0.9, 0.8, 0.7])
     dets, keep = ops.soft_nms(boxes, scores, sigma=0.5, method='gaussian')
@@ -231,7 +231,7 @@ def test_roi_align_edges(mode: str, ratio: int) -> None:
 def test_max_at_a_roi_without_area() -> None:
     feat, roi = features().detach(), ROIS[3:]
     output, argmax = torch.ones(1, 3, 2, 3), torch.zeros(1, 3, 2, 3)
-    ops_standin.roi_align_forward(
+    our_ops.roi_align_forward(
         feat, roi, output, argmax, argmax, 2, 3, SCALE, 0, pool_mode=0, aligned=True
     )
     assert not output.any()
@@ -302,7 +302,7 @@ def test_focal_loss_edges() -> None:
 # --- Everything else ------------------------------------------------------------------
 
 
-def test_an_unsupported_op_names_itself_and_the_remedy() -> None:
+def test_an_unsupported_op_raises_with_its_name_and_the_remedy() -> None:
     conv = ops.ModulatedDeformConv2dPack(3, 4, 3)
     with pytest.raises(NotImplementedError) as error:
         conv(torch.zeros(1, 3, 8, 8))
@@ -315,9 +315,9 @@ def test_an_unsupported_op_names_itself_and_the_remedy() -> None:
 def test_private_names_are_absent() -> None:
     for name in ('__path__', '_anything', 'pytest_plugins'):
         with pytest.raises(AttributeError, match=name):
-            getattr(ops_standin, name)
+            getattr(our_ops, name)
 
 
-def test_the_environment_report_is_answered() -> None:
+def test_the_environment_report_works() -> None:
     assert 'torchvision' in ops.get_compiler_version()
     assert isinstance(ops.get_compiling_cuda_version(), str)

@@ -21,13 +21,17 @@ from mmpatchconvnet.experiments.benchmark.memory import (
 )
 from mmpatchconvnet.experiments.benchmark.reference import ReferenceColumn
 from mmpatchconvnet.experiments.benchmark.subjects import (
-    OF_INFERENCE,
-    OF_TRAINING,
+    INFERENCE_MODES,
+    TRAINING_MODES,
     make_model,
-    split,
+    parse_spec,
 )
 from mmpatchconvnet.experiments.benchmark.timing import quartiles, take_turns
-from mmpatchconvnet.experiments.benchmark.workload import Setting, count, make_pass
+from mmpatchconvnet.experiments.benchmark.workload import (
+    Setting,
+    build_step,
+    count_costs,
+)
 from mmpatchconvnet.experiments.rows import read_rows, select
 from mmpatchconvnet.experiments.tables import fill_tables
 
@@ -112,7 +116,7 @@ def test_peak_memory_is_of_what_lives_at_the_same_time():
     ],
 )
 def test_short_names_are_configs_of_their_task(task, name):
-    cfg, modes = split(f'{name}+nhwc', task, training=False)
+    cfg, modes = parse_spec(f'{name}+nhwc', task, training=False)
     kind = dict(classifier='ImageClassifier', detector='MaskRCNN')
     assert cfg.model.type == kind.get(task, 'EncoderDecoder')
     assert modes == ['nhwc']
@@ -129,7 +133,7 @@ def test_short_names_are_configs_of_their_task(task, name):
 )
 def test_modes_that_do_not_fit_are_named(spec, training, message):
     with pytest.raises(ValueError, match=message):
-        split(spec, 'classifier', training)
+        parse_spec(spec, 'classifier', training)
 
 
 @pytest.mark.cls
@@ -162,13 +166,13 @@ def test_every_mode_of_every_task_runs(task, part, training, monkeypatch):
     monkeypatch.setenv('TRITON_INTERPRET', '0')  # slow, and tested elsewhere
     cfg = with_layer_norm(TINY[task])
     setting = Setting(task, part, training, batch=2, size=(64, 64), device='cpu')
-    of_other_pass = OF_INFERENCE if training else OF_TRAINING
+    of_other_pass = INFERENCE_MODES if training else TRAINING_MODES
     for modes in [*([m] for m in MODES if m != 'compile'), ['deploy', 'bf16']]:
         if of_other_pass & set(modes):
             continue
         model = make_model(cfg, modes)
-        count(model, part, (64, 64))
-        make_pass(model, cfg.default_scope, modes, setting)()
+        count_costs(model, part, (64, 64))
+        build_step(model, cfg.default_scope, modes, setting)()
         gradients = [p.grad for p in model.parameters() if p.requires_grad]
         assert training == any(g is not None for g in gradients), modes
 
@@ -184,10 +188,10 @@ def test_kernels_that_would_not_run_are_not_measured():
 def test_a_part_costs_what_it_runs():
     cfg = read_config(str(TINY['segmentor']))
     model = make_model(cfg, [])
-    costs = [count(model, part, (64, 64))[1] for part in ('backbone', 'pyramid')]
-    whole = count(model, 'model', (64, 64))
+    costs = [count_costs(model, part, (64, 64))[1] for part in ('backbone', 'pyramid')]
+    whole = count_costs(model, 'model', (64, 64))
     assert costs[0] < costs[1] < whole[1]
-    folded = count(make_model(cfg, ['deploy']), 'model', (64, 64))
+    folded = count_costs(make_model(cfg, ['deploy']), 'model', (64, 64))
     assert folded[1] < whole[1]
 
 

@@ -122,11 +122,11 @@ def test_a_box_with_swapped_corners_is_drawn():
 
 def test_names_of_neighbours_do_not_cover_each_other():
     tags = [Text(x, 50, 'ball 0.99', size=10) for x in (10, 40, 50, 300)]
-    first, second, third, far = panels.apart(tags)
+    first, second, third, far = panels.separate_tags(tags)
     assert (first, far) == (tags[0], tags[3])  # free ones stay
     assert first.y + 14 < second.y and second.y + 14 < third.y
     low = Text(0, 9.4, 'ball', size=10)  # where 9.4 + 15 - 9.4 is less than 15
-    assert len({tag.y for tag in panels.apart([low] * 3)}) == 3
+    assert len({tag.y for tag in panels.separate_tags([low] * 3)}) == 3
 
 
 def test_objects_of_a_single_class_differ_in_colour():

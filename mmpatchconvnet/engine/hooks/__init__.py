@@ -1,1 +1,1 @@
-"""Hooks of mmengine's runner: whole checkpoints, seeds, pictures, progress bar."""
+"""Hooks of mmengine's runner: checkpoints, seeds, pictures, progress bar."""

@@ -1,4 +1,4 @@
-"""A checkpoint hook whose files appear whole or not at all."""
+"""A checkpoint hook whose files are complete or absent."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from mmpatchconvnet.registry import HOOKS
 
 
 class AtomicBackend(LocalBackend):
-    """mmengine's local files, but written by `atomic_write`."""
+    """mmengine's backend for local files, but written by `atomic_write`."""
 
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
         atomic_write(filepath, bytes(obj))
@@ -22,7 +22,7 @@ register_backend('mmpatchconvnet.atomic', AtomicBackend, force=True)
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """mmengine's hook with the same arguments; a killed run leaves no torn file."""
+    """mmengine's hook with the same arguments; no file is ever truncated."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(backend_args=dict(backend='mmpatchconvnet.atomic'), **settings)

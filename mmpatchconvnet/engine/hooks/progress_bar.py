@@ -26,11 +26,11 @@ from mmpatchconvnet.registry import HOOKS
 class TerminalBar:
     """rich's progress bar, with the lines of a logger printed above it.
 
-    It draws when told to and not from a thread: a worker forked while that thread holds
-    the console's lock would hang at its first word.
+    It is drawn by `update`, not by a thread: a worker forked while a thread holds the
+    console's lock would hang at its first output.
 
     Args:
-        logger: Its handlers that write to the terminal write to the bar's instead.
+        logger: Its handlers for the terminal are redirected to print above the bar.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -49,26 +49,26 @@ class TerminalBar:
             for handler in logger.handlers
             if type(handler) is logging.StreamHandler
         ]
-        self._send_log_to_stdout()  # by now a proxy that prints above the bar
+        self._send_log_to_stdout()  # now a proxy of rich
         self.drawn = 0.0
-        # mmengine tells no hook of an exception, and rich has hidden the cursor.
+        # mmengine calls no hook after an exception, and rich has hidden the cursor.
         atexit.register(self.stop)
 
     def update(self, task: TaskID, completed: int, status: str) -> None:
-        """Tell how far a task is, and draw it if the last time was a while ago."""
+        """Set the progress of a task, and draw it at most ten times a second."""
         self.progress.update(task, completed=completed, status=status)
         if time.monotonic() - self.drawn > 0.1:
             self.progress.refresh()
             self.drawn = time.monotonic()
 
     def stop(self) -> None:
-        """Leave the bar as it is and give the terminal back."""
+        """Stop drawing and restore the terminal."""
         atexit.unregister(self.stop)
         self.progress.stop()
         self._send_log_to_stdout()
 
     def _send_log_to_stdout(self) -> None:
-        """mmengine's handler holds on to what sys.stdout once was: mend that."""
+        """Point the handlers to the current sys.stdout, as they keep an earlier one."""
         for handler in self.handlers:
             handler.setStream(sys.stdout)
 
@@ -77,11 +77,11 @@ class TerminalBar:
 class ProgressBarHook(Hook):
     """Shows one progress bar for training and one for validation, on a terminal only.
 
-    Elsewhere the lines of mmengine's LoggerHook tell the same, the time left included.
+    Elsewhere the log of mmengine's LoggerHook shows the same, with the time left.
     """
 
     priority = 'LOW'
-    # One terminal, one bar: the next run also ends that of a run that has failed.
+    # One bar per terminal: a new run stops the bar of a failed one.
     bar: ClassVar[TerminalBar | None] = None
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Hooks that leave pictures in the work dir: predictions and curves."""
+"""Hooks that draw predictions and curves into the work directory."""
 
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,14 @@ from mmpatchconvnet.visualization.sheets import SheetRow, draw_sheet, save_image
 
 @HOOKS.register_module()
 class PredictionSheetHook(Hook):
-    """Draws held-out pictures with their predictions after every validation or test.
+    """Draws images with their predictions after every validation or test.
 
-    The sheet goes to the work directory and is replaced by the next one. The pictures
-    are spread evenly over the data set, the same ones each time; names and colours of
+    The sheet is written to the work directory and replaced by the next one. The images
+    are spread evenly over the data set, the same ones each time. Names and colours of
     the classes come from its metainfo.
 
     Args:
-        num_images: How many pictures.
+        num_images: Number of images.
         score_threshold: Objects with a lower score are left out.
         out_file: Name of the sheet, ending in .png, .jpg or .webp.
     """
@@ -63,7 +63,7 @@ class PredictionSheetHook(Hook):
             self.seen += 1
 
     def _read(self, sample: BaseDataElement) -> SheetRow:
-        """The picture with what will be drawn of its sample, off the device."""
+        """The image and its sample on the CPU, without objects of a low score."""
         sample = sample.cpu()
         if 'pred_instances' in sample:
             instances: Any = sample.pred_instances
@@ -126,20 +126,20 @@ class LossCurveHook(Hook):
 
 
 def chosen_palette(metainfo: dict) -> Any:
-    """The colours somebody chose for these classes, or None.
+    """The palette that was chosen for these classes, or None.
 
-    Where nobody did, mmseg draws them by lot, always with this seed and often alike;
-    mmdet leaves those of its own classes, however many were given.
+    Without one, mmseg draws random colours with this seed, many of them alike, and
+    mmdet keeps the palette of its own classes, even for another number of classes.
     """
     palette: Any = metainfo.get('palette')
     count = len(metainfo['classes'])
-    drawn = np.random.RandomState(42).randint(0, 255, (count, 3))
+    random = np.random.RandomState(42).randint(0, 255, (count, 3))
     inherited = palette is not None and len(palette) != count
-    return None if inherited or np.array_equal(palette, drawn) else palette
+    return None if inherited or np.array_equal(palette, random) else palette
 
 
 def title_of(runner: Runner) -> str:
-    """The name of the config, or of the work directory where it comes from no file."""
+    """The name of the config file, or of the work directory if there is no file."""
     return Path(runner.cfg.filename or runner.work_dir).stem
 
 

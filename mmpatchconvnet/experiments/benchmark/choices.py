@@ -35,19 +35,19 @@ CONFIGS = {
 BASELINES = ('resnet50', 'swin-t', 'convnext-t')
 SIZES = {'classifier': (224, 224), 'detector': (800, 1344), 'segmentor': (512, 512)}
 MODES = {
-    'reference': 'the official order of operations',
+    'reference': 'the column in the official order of operations',
     'deploy': 'folded for inference',
-    'eager': 'blocks as their formula says',
-    'lean': 'three maps of a block kept for the backward pass',
+    'eager': 'the reference implementation of the block',
+    'lean': 'blocks that keep three maps for the backward pass',
     'triton': 'the second half of a block in Triton kernels, on a GPU',
-    'cp': 'each block computed again in the backward pass',
+    'cp': 'blocks that are recomputed in the backward pass',
     'nhwc': 'channels-last memory',
-    'bf16': 'bfloat16: weights and maps or, of a whole model, autocast',
-    'compile': 'torch.compile of the backbone, a column block by block',
+    'bf16': 'bfloat16 weights and maps; for a whole model, autocast',
+    'compile': 'torch.compile of the backbone; of a column, block by block',
 }
 PARTS = {
     'backbone': 'the backbone alone',
-    'pyramid': 'the backbone and, behind a column, its pyramid',
-    'features': 'backbone and neck, all before the heads',
-    'model': 'all, with predictions or losses',
+    'pyramid': 'the backbone and, if there is one, its pyramid',
+    'features': 'backbone and neck, without the heads',
+    'model': 'the whole model, with predictions or losses',
 }

@@ -1,4 +1,4 @@
-"""Models side by side: what they cost, a row for each."""
+"""Measure the costs of models side by side, one row per model."""
 
 import shlex
 import sys
@@ -21,13 +21,17 @@ from mmpatchconvnet.experiments.benchmark.memory import (
     peak_memory,
     saved_activation_bytes,
 )
-from mmpatchconvnet.experiments.benchmark.subjects import make_model, split
+from mmpatchconvnet.experiments.benchmark.subjects import make_model, parse_spec
 from mmpatchconvnet.experiments.benchmark.timing import (
     quartiles,
     take_turns,
     time_once,
 )
-from mmpatchconvnet.experiments.benchmark.workload import Setting, count, make_pass
+from mmpatchconvnet.experiments.benchmark.workload import (
+    Setting,
+    build_step,
+    count_costs,
+)
 from mmpatchconvnet.experiments.rows import Row
 from mmpatchconvnet.experiments.tables import markdown
 from mmpatchconvnet.models.block.triton import tf32_is_allowed
@@ -40,24 +44,26 @@ def measure(
 
     Args:
         specs: Models and their modes, see `subjects.py`.
-        setting: What is run of each, on what, and where.
-        rounds: How often each is timed.
-        warmup: How often each is run before; the first time may compile.
+        setting: The part, pass, batch and device to measure.
+        rounds: Timed runs of each model.
+        warmup: Untimed runs before them; the first one may compile.
         console: Where progress is shown.
 
     Returns:
-        A row for each; times are medians and quartiles.
+        A row per model; times are medians and quartiles.
 
     Raises:
-        ValueError: A model or mode that cannot be had.
+        ValueError: A model or mode that is not available.
     """
-    asked = {spec: split(spec, setting.task, setting.training) for spec in specs}
+    parsed = {spec: parse_spec(spec, setting.task, setting.training) for spec in specs}
     if setting.device == 'cuda' and not torch.cuda.is_available():
-        raise ValueError('PyTorch sees no GPU: measure on the cpu.')
-    for spec, (_, modes) in asked.items():
+        raise ValueError('torch finds no GPU: give --device cpu.')
+    for spec, (_, modes) in parsed.items():
         if 'triton' in modes and setting.device == 'cpu':
-            raise ValueError(f'{spec}: triton is for a GPU; a CPU has no such kernels.')
-    passes, rows = {}, []
+            raise ValueError(
+                f'{spec}: triton is for a GPU: leave the mode out on a CPU.'
+            )
+    steps, rows = {}, []
     bar = Progress(
         TextColumn('{task.description:28}'),
         BarColumn(),
@@ -66,30 +72,30 @@ def measure(
         disable=not console.is_terminal,
     )
     with bar:
-        ready = bar.add_task('build and warm up', total=len(asked))
-        for spec, (cfg, modes) in asked.items():
-            passes[spec], costs = prepare(cfg, modes, setting, warmup)
+        ready = bar.add_task('build and warm up', total=len(parsed))
+        for spec, (cfg, modes) in parsed.items():
+            steps[spec], costs = prepare(cfg, modes, setting, warmup)
             rows.append({'model': spec, **costs})
             bar.advance(ready)
-        timed = bar.add_task('take turns', total=rounds * len(asked))
-        seconds = take_turns(passes, rounds, setting.device, lambda: bar.advance(timed))
-    circumstances = {
-        **described(setting),
+        timed = bar.add_task('take turns', total=rounds * len(parsed))
+        seconds = take_turns(steps, rounds, setting.device, lambda: bar.advance(timed))
+    shared = {
+        **setting_columns(setting),
         'rounds': str(rounds),
-        **machine(setting.device),
+        **machine_columns(setting.device),
     }
     for row in rows:
-        row.update(speed(seconds[row['model']], setting.batch), **circumstances)
+        row.update(speed_columns(seconds[row['model']], setting.batch), **shared)
     return rows
 
 
 def prepare(
     cfg: Config, modes: list[str], setting: Setting, warmup: int
 ) -> tuple[Callable[[], None], Row]:
-    """What is to be timed, warmed up, and what can be known of it without a clock."""
+    """The step to time, warmed up, and the columns that need no timing."""
     model = make_model(cfg, modes)
-    parameters, multiply_adds = count(model, setting.part, setting.size)
-    run = make_pass(model, cfg.default_scope, modes, setting)
+    parameters, multiply_adds = count_costs(model, setting.part, setting.size)
+    run = build_step(model, cfg.default_scope, modes, setting)
     first = time_once(run, setting.device)
     for _ in range(warmup - 1):
         run()
@@ -104,7 +110,7 @@ def prepare(
     }
 
 
-def speed(seconds: list[float], batch: int) -> Row:
+def speed_columns(seconds: list[float], batch: int) -> Row:
     first, median, third = quartiles(seconds)
     return {
         'ms': f'{1e3 * median:.2f}',
@@ -114,7 +120,7 @@ def speed(seconds: list[float], batch: int) -> Row:
     }
 
 
-def described(setting: Setting) -> Row:
+def setting_columns(setting: Setting) -> Row:
     height, width = setting.size
     return {
         'task': setting.task,
@@ -126,8 +132,8 @@ def described(setting: Setting) -> Row:
     }
 
 
-def machine(device: str) -> Row:
-    """The machine and the software that measured on `cpu` or `cuda`."""
+def machine_columns(device: str) -> Row:
+    """The machine and the software of a measurement on `cpu` or `cuda`."""
     packages, on_cpu = package_versions(), device == 'cpu'
     return {
         'device': cpu_name() if on_cpu else torch.cuda.get_device_name(),
@@ -147,7 +153,7 @@ def in_mb(number: int | None) -> str:
 
 
 def draw(rows: Sequence[Row]) -> str:
-    """Rows as a Markdown table; times relative to the first as well."""
+    """Rows as a Markdown table, with times relative to the first row."""
     base = float(rows[0]['ms'])
     lines = [
         [

@@ -1,4 +1,4 @@
-"""What a pass holds in memory: at most, and between forward and backward."""
+"""Memory of a step: at its peak, and between forward and backward."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +10,10 @@ from torch.utils._pytree import tree_leaves
 
 
 def peak_memory(run: Callable[[], None], device: str) -> int:
-    """Bytes of tensors that a pass makes and holds at most, without the weights.
+    """Peak of the bytes of tensors that a step allocates, without the weights.
 
-    On `cuda` as the allocator counts them, workspaces of libraries included; on `cpu`
-    by a look at every operator's result, which leaves workspaces out.
+    On `cuda` the allocator counts them, including workspaces of libraries. On `cpu` the
+    results of all operators are counted, without workspaces.
     """
     if device == 'cpu':
         with LiveTensors() as live:
@@ -28,10 +28,10 @@ def peak_memory(run: Callable[[], None], device: str) -> int:
 
 
 class LiveTensors(TorchDispatchMode):
-    """Counts the memory of tensors that were made within and still live.
+    """Counts the memory of tensors that were created inside it and still exist.
 
     Attributes:
-        peak: The most there was, in bytes.
+        peak: The maximum, in bytes.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class LiveTensors(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         for x in filter(is_tensor, tree_leaves(result)):
             storage = x.untyped_storage()
-            if address_of(x) not in given:  # else it is a view, or written in place
+            if address_of(x) not in given:  # otherwise a view, or written in place
                 self.storages[address_of(x)] = StorageWeakRef(storage), storage.nbytes()
         self.storages = {a: s for a, s in self.storages.items() if not s[0].expired()}
         self.peak = max(self.peak, sum(size for _, size in self.storages.values()))
@@ -62,20 +62,20 @@ def address_of(x: torch.Tensor) -> int:
 
 
 def saved_activation_bytes(run: Callable[[], None], weights: set[int]) -> int:
-    """Bytes that autograd keeps between forward and backward, weights left out.
+    """Bytes that autograd keeps between forward and backward, without the weights.
 
     Args:
         run: A step of training.
-        weights: Addresses of the parameters' storages.
+        weights: Addresses of the storages of the parameters.
     """
     kept: dict[int, int] = {}
 
-    def note(tensor: torch.Tensor) -> torch.Tensor:
+    def record(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
         run()
     return sum(kept.values())

@@ -1,8 +1,8 @@
-"""The column in the order of operations that the official code has.
+"""The column in the official code's order of operations.
 
-Tokens (B, N, C) are normalized, laid out as a map (B, C, H, W) for the convolutions and
-laid out as tokens again for the residual sum. It answers as our column does and is what
-the speed of our column is measured against.
+Tokens (B, N, C) are normalized, copied to a map (B, C, H, W) for the convolutions, and
+copied back to tokens for the residual sum. The results equal those of our column. The
+speed of our column is measured relative to it.
 """
 
 from typing import Any
@@ -14,10 +14,10 @@ from mmpatchconvnet.models import PatchConvNet
 
 
 class ReferenceColumn(nn.Module):
-    """A column of ours with its weights, run as the official code would.
+    """A column of ours with its weights, run as in the official code.
 
     Args:
-        column: With LayerNorm; the weights are shared, not copied.
+        column: A column with LayerNorm; its weights are shared, not copied.
     """
 
     def __init__(self, column: PatchConvNet) -> None:
@@ -28,7 +28,7 @@ class ReferenceColumn(nn.Module):
         self.stem_indices = column.stem_indices
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Image (B, 3, H, W) to the maps that the column of ours returns."""
+        """Image (B, 3, H, W) to the maps that our column returns."""
         stem_maps = self.stem(x)
         outputs = [stem_maps[i] for i in self.stem_indices]
         height, width = stem_maps[-1].shape[2:]
@@ -41,7 +41,7 @@ class ReferenceColumn(nn.Module):
 
 
 def reference_block(block: Any, tokens: Tensor, height: int, width: int) -> Tensor:
-    """One residual block over tokens (B, N, C) of a map of this height and width."""
+    """One residual block on tokens (B, N, C) of a map of this height and width."""
     norm = block.norm
     y = F.layer_norm(tokens, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
     y = F.gelu(block.pointwise_in(as_map(y, height, width)))

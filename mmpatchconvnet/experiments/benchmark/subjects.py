@@ -1,7 +1,7 @@
-"""The models that can be measured: those of any config, in the modes a name gives.
+"""The models that can be measured: any config, with modes.
 
-`s60+deploy+nhwc` is a config with modes behind it. Short names stand for the same
-models in three tasks.
+`s60+deploy+nhwc` is a config followed by modes. A short name such as `s60` stands for a
+config of the task.
 """
 
 from typing import Any
@@ -19,23 +19,23 @@ from mmpatchconvnet.experiments.complexity import build_model
 from mmpatchconvnet.experiments.model_index import published_score
 from mmpatchconvnet.models import PatchConvNet
 
-# Where a config has no weights of its own, the one whose metafile has their score.
+# Short name -> the config whose metafile has the score of the official weights.
 WEIGHTS = {
     's60': 'mmpatchconvnet::patchconvnet/patchconvnet-s60_3rdparty_in1k.py',
     'b60': 'mmpatchconvnet::patchconvnet/patchconvnet-b60_3rdparty_in1k.py',
 }
-OF_COLUMNS = {'reference', 'deploy', 'eager', 'lean', 'triton', 'cp'}
-OF_TRAINING = {'eager', 'lean', 'cp'}
-OF_INFERENCE = {'deploy'}
+COLUMN_MODES = {'reference', 'deploy', 'eager', 'lean', 'triton', 'cp'}
+TRAINING_MODES = {'eager', 'lean', 'cp'}
+INFERENCE_MODES = {'deploy'}
 
 
-def split(spec: str, task: str, training: bool) -> tuple[Config, list[str]]:
-    """The config and the modes that a spec such as `s60+nhwc` names.
+def parse_spec(spec: str, task: str, training: bool) -> tuple[Config, list[str]]:
+    """The config and the modes of a spec such as `s60+nhwc`.
 
     Args:
         spec: A name in `CONFIGS` or any config, then modes of `MODES`, joined by +.
-        task: `classifier`, `detector` or `segmentor`, which a name is looked up in.
-        training: Whether training or inference is to be measured.
+        task: `classifier`, `detector` or `segmentor`, for short names.
+        training: Whether training or inference is measured.
 
     Raises:
         ValueError: An unknown mode, or one of the other pass.
@@ -44,16 +44,16 @@ def split(spec: str, task: str, training: bool) -> tuple[Config, list[str]]:
     for mode in modes:
         if mode not in MODES:
             raise ValueError(
-                f'{spec} asks for the mode {mode!r}: choose from {", ".join(MODES)}.'
+                f'{spec} has the unknown mode {mode!r}: choose from {", ".join(MODES)}.'
             )
-        if mode in (OF_INFERENCE if training else OF_TRAINING):
+        if mode in (INFERENCE_MODES if training else TRAINING_MODES):
             here, there = ('training', 'inference')[:: 1 if training else -1]
             raise ValueError(f'{spec}: {mode} is for {there}, but this is {here}.')
     return read_config(CONFIGS[task].get(name, name)), modes
 
 
 def published_accuracy() -> dict[str, float]:
-    """Top-1 of every classifier, on ImageNet-1k at 224 x 224, as in the metafiles."""
+    """Top-1 of every classifier on ImageNet-1k at 224 x 224, from the metafiles."""
     return {
         name: published_score(WEIGHTS.get(name, config), 'Top 1 Accuracy')
         for name, config in CONFIGS['classifier'].items()
@@ -61,7 +61,7 @@ def published_accuracy() -> dict[str, float]:
 
 
 def make_model(cfg: Config, modes: list[str]) -> nn.Module:
-    """The model of a config with random weights and the modes that change its parts.
+    """The model of a config with random weights and those modes that change it.
 
     Raises:
         ValueError: A mode that this backbone does not have.
@@ -69,17 +69,17 @@ def make_model(cfg: Config, modes: list[str]) -> nn.Module:
     torch.manual_seed(0)
     model: Any = revert_sync_batchnorm(build_model(cfg))
     column = model.backbone
-    not_ours = OF_COLUMNS & set(modes) if not isinstance(column, PatchConvNet) else None
-    if not_ours:
+    column_modes = COLUMN_MODES & set(modes)
+    if column_modes and not isinstance(column, PatchConvNet):
         raise ValueError(
-            f'{type(column).__name__} has no mode {", ".join(sorted(not_ours))}: only '
-            'a PatchConvNet has.'
+            f'{type(column).__name__} has no mode {", ".join(sorted(column_modes))}: '
+            'only PatchConvNet has these, so leave them out.'
         )
-    of_layer_norm = {'lean', 'triton', 'reference'} & set(modes)
-    if of_layer_norm and not isinstance(column.blocks[0].norm, nn.LayerNorm):
+    needs_layer_norm = {'lean', 'triton', 'reference'} & set(modes)
+    if needs_layer_norm and not isinstance(column.blocks[0].norm, nn.LayerNorm):
         raise ValueError(
-            f'{", ".join(sorted(of_layer_norm))} is for columns with LayerNorm, this '
-            f'one has {type(column.blocks[0].norm).__name__}.'
+            f'{", ".join(sorted(needs_layer_norm))} is for columns with LayerNorm, '
+            f'this one has {type(column.blocks[0].norm).__name__}.'
         )
     for name in {'eager', 'lean', 'triton'} & set(modes):
         for block in column.blocks:

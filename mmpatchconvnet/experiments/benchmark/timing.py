@@ -1,4 +1,4 @@
-"""Times taken in turns, so that a busy machine is equally busy for all."""
+"""Time functions in turns, so that other load slows all of them alike."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -8,25 +8,25 @@ import torch
 
 
 def take_turns(
-    passes: Mapping[str, Callable[[], None]],
+    steps: Mapping[str, Callable[[], None]],
     rounds: int,
     device: str,
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, list[float]]:
-    """Run each once a round, in the same order, and time it.
+    """Run each function once per round, in the same order, and time it.
 
     Args:
-        passes: What to time, by name; warmed up before.
-        rounds: How often.
+        steps: The functions by name, warmed up.
+        rounds: Number of rounds.
         device: `cuda` waits for the GPU before the clock is read.
-        advance: Called after each pass, for a progress bar.
+        advance: Called after each run, for a progress bar.
 
     Returns:
         Seconds of every round, by name.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in passes}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
-        for name, run in passes.items():
+        for name, run in steps.items():
             seconds[name].append(time_once(run, device))
             advance()
     return seconds

@@ -1,8 +1,8 @@
-"""Steps of the block on a CPU, each by the library that is fast on this processor.
+"""Steps of the block on a CPU, each with the library that is fast on this processor.
 
-torch multiplies by MKL and brings a second library, oneDNN, which adds a GELU or a sum
-in the same pass. With AVX-512 oneDNN is faster (on AMD about twice, as MKL takes its
-AVX2 path there); with AVX2 its GELU after a product is slow, and MKL with a GELU in
+torch multiplies with MKL. It includes a second library, oneDNN, which adds a GELU or a
+sum in the same pass. With AVX-512 oneDNN is faster (on AMD about twice, as MKL uses its
+AVX2 code there); with AVX2 its GELU after a product is slow, and MKL with a GELU in
 place is faster. docs/speed.md has the measurements.
 
 `torch.compile` uses the same operators of oneDNN; torch gives them no public name.
@@ -21,10 +21,10 @@ AVAILABLE = torch.backends.mkldnn.is_available() and all(
 
 
 def can_run(x: Tensor, weight: Tensor) -> bool:
-    """Whether both are on a CPU in float32 or, where it has it, bfloat16.
+    """Whether both are on a CPU in float32, or in bfloat16 if the CPU supports it.
 
-    False where x needs a gradient, under autocast, and while the model is traced or
-    compiled, which accepts these operators with constant weights only.
+    False if x needs a gradient, under autocast, and while the model is traced or
+    compiled, which accepts these operators only with constant weights.
     """
     return (
         AVAILABLE
@@ -41,7 +41,7 @@ def can_run(x: Tensor, weight: Tensor) -> bool:
 
 
 def uses_onednn(x: Tensor) -> bool:
-    """Whether products of x go through oneDNN, which alone is fast in bfloat16."""
+    """Whether oneDNN multiplies x; in bfloat16 only oneDNN is fast."""
     return x.dtype == torch.bfloat16 or product_library() == 'onednn'
 
 

@@ -1,4 +1,4 @@
-"""The block of the column as its formula says: parameters and reference."""
+"""The block of the column: its parameters and its reference implementation."""
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ IMPLEMENTATIONS = ('eager', 'lean', 'triton')
 
 
 class PatchConvBlock(nn.Module):
-    """One residual block of the column; shape and width stay as they are.
+    """One residual block of the column; it keeps the shape of the map.
 
     x + drop_path(gamma * f(norm(x))), f = 1x1, GELU, depthwise 3x3, GELU,
     squeeze-and-excite, 1x1.

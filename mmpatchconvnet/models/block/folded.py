@@ -1,9 +1,9 @@
 """Block and stem of the column for inference: fewer steps, the same up to rounding.
 
-A BatchNorm goes into the first 1x1 convolution, the LayerScale into the last, and
-stochastic depth is gone. Maps stay in channels-last memory, where the 1x1 convolutions
-are plain matrix products. A LayerNorm stays whole: torch normalizes faster with weight
-and bias than without.
+A BatchNorm is merged into the first 1x1 convolution, the LayerScale into the last, and
+stochastic depth is dropped. Maps stay in channels-last memory, where the 1x1
+convolutions are plain matrix products. A LayerNorm keeps its weight and bias: torch
+normalizes faster with them than without.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from mmpatchconvnet.models.block import cpu, triton
 
 
 class FoldedBlock(nn.Module):
-    """A trained `PatchConvBlock` in eval mode; its weights cannot be trained any more.
+    """A trained `PatchConvBlock` in eval mode; its weights can no longer be trained.
 
     Args:
         block: The block, with LayerNorm or BatchNorm.
@@ -58,7 +58,7 @@ class FoldedBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to map (B, C, H, W) in channels-last memory.
 
-        With weights in half precision it runs in their dtype, in autocast too.
+        With weights in half precision it runs in their dtype, also under autocast.
         """
         x = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
         dtype, device = self.linear_in.weight.dtype, x.device.type
@@ -71,7 +71,7 @@ class FoldedBlock(nn.Module):
     def run(self, x: Tensor) -> Tensor:
         """Tokens (B, H, W, C) to tokens (B, H, W, C).
 
-        Where x needs a gradient, by torch's own differentiable functions.
+        If x needs a gradient, only torch's differentiable functions are used.
         """
         y, norm = x, self.norm
         if norm is not None:
@@ -92,11 +92,11 @@ class FoldedBlock(nn.Module):
         return x + self.linear_out(y * gate[:, None, None])
 
     def run_cpu(self, x: Tensor, y: Tensor) -> Tensor:
-        """The same on a CPU: fewer passes over a map, and fewer maps."""
+        """The same on a CPU, with fewer passes over a map and fewer maps."""
         first, last = self.linear_in, self.linear_out
         y = cpu.linear_gelu(y, first.weight, first.bias).permute(0, 3, 1, 2)
         y = cpu.conv_gelu(y, self.depthwise)
-        # Pooling, as a mean is slower and in bfloat16 copies the map.
+        # `mean` is slower than pooling, and copies a bfloat16 map.
         gate = self.channel_gate(F.avg_pool2d(y, y.shape[2:]).flatten(1))
         y = y.permute(0, 2, 3, 1)
         weight = last.weight
@@ -119,15 +119,15 @@ class FoldedBlock(nn.Module):
         return gated_residual(x, y, gate, last.weight.to(y.dtype), last.bias)
 
     def channel_gate(self, mean: Tensor) -> Tensor:
-        """Squeeze-and-excite's factors (B, C) of the mean (B, C) over a map."""
+        """Factors (B, C) of squeeze-and-excite from the mean (B, C) over a map."""
         return self.expand(F.relu(self.reduce(mean))).sigmoid()
 
 
 class FoldedStem(nn.Module):
-    """The stem for inference; on a CPU the GELUs come with the convolutions.
+    """The stem for inference; on a CPU each GELU is fused with its convolution.
 
     Args:
-        stem: A `ConvStem`, whose convolutions are taken over.
+        stem: A `ConvStem`, whose convolutions are reused.
     """
 
     def __init__(self, stem: Any) -> None:
@@ -155,10 +155,10 @@ def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
 
 
 def with_contiguous_weight(conv: nn.Conv2d) -> nn.Conv2d:
-    """The same depthwise convolution, its weight (C, 1, 3, 3) in torch's own layout.
+    """A copy of a depthwise convolution with a contiguous weight (C, 1, 3, 3).
 
-    In channels-last memory, oneDNN reorders that weight at every call, which takes a
-    third of the time of the convolution.
+    oneDNN reorders a channels-last weight at every call, which takes a third of the
+    time of the convolution.
     """
     channels = conv.in_channels
     copy = nn.Conv2d(channels, channels, 3, padding=1, groups=channels).to(conv.weight)

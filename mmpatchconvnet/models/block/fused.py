@@ -1,6 +1,6 @@
 """The second half of the block in Triton kernels, with and without gradients.
 
-The functions of `lean.py` behind the first product, keeping the same maps; see
+The functions of `lean.py` after the first product. They keep the same maps; see
 `mmpatchconvnet/models/block/triton`.
 """
 
@@ -33,7 +33,7 @@ def second_half(
     depthwise: tuple[Tensor, Tensor],
     rest: tuple[Tensor, ...],
 ) -> Tensor:
-    """What a block answers, from its first product on.
+    """The output of a block, from its first product on.
 
     Args:
         x: Input of the block, tokens (B, H, W, C).
@@ -50,7 +50,7 @@ def second_half(
 class FusedDepthwise(Function):
     """The depthwise 3x3 convolution of the GELU of x, and the mean of its GELU.
 
-    The mean gets no gradient here: `FusedGatedResidual` adds it to that of the map.
+    The mean has no gradient here: `FusedGatedResidual` adds it to the map's gradient.
     """
 
     @staticmethod

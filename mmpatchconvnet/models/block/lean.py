@@ -1,10 +1,10 @@
-"""The block of the column with a backward pass that remembers little.
+"""The block of the column with a backward pass that needs little memory.
 
-Autograd keeps eight maps of a block for its backward pass: what goes into the norm, the
-products, the GELUs, the gate and the LayerScale. Here each of the three functions that
-make up the block keeps its input alone, and computes norm, GELU and gate again from it;
-no product and no convolution is done twice. The gradient of the LayerScale needs no map
-at all: it follows from that of the last weight.
+Autograd keeps eight maps of a block for its backward pass: the inputs of the norm, the
+products, the GELUs, the gate and the LayerScale. Here the block consists of three
+functions. Each keeps only its input, from which the backward pass recomputes norm, GELU
+and gate; no product or convolution is recomputed. The gradient of the LayerScale needs
+no map: it follows from the gradient of the last weight.
 
 Maps are tokens (B, H, W, C) throughout, which is channels-last memory: the 1x1
 convolutions are plain matrix products, and the norm copies nothing.
@@ -33,10 +33,10 @@ aten = torch.ops.aten
 
 
 def lean_forward(block: Any, x: Tensor, fused: bool = False) -> Tensor:
-    """What a `PatchConvBlock` with LayerNorm answers, keeping three maps for backward.
+    """The output of a `PatchConvBlock` with LayerNorm; keeps three maps for backward.
 
     Args:
-        block: The block, which keeps its weights and their names.
+        block: The block with its weights.
         x: Map (B, C, H, W); in channels-last memory it is not copied.
         fused: Run the second and third function in Triton kernels.
 
@@ -53,7 +53,7 @@ def lean_forward(block: Any, x: Tensor, fused: bool = False) -> Tensor:
     def weights(layer: Any) -> tuple[Tensor, Tensor]:
         return layer.weight.flatten(1).to(dtype), layer.bias.to(dtype)
 
-    # 0 for a picture that skips the block: the random numbers that a map would take.
+    # 0 for an image that skips the block; draws the same random numbers as for a map.
     keep_mask = block.drop_path(x.new_ones(len(x), 1, 1, 1))
     tokens = x.permute(0, 2, 3, 1).contiguous()
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
@@ -68,9 +68,8 @@ def lean_forward(block: Any, x: Tensor, fused: bool = False) -> Tensor:
             block.gamma,
         )
         if fused:
-            from mmpatchconvnet.models.block import (
-                fused as fused_block,  # asks for triton
-            )
+            # Only here, as it imports triton.
+            from mmpatchconvnet.models.block import fused as fused_block
 
             tokens = fused_block.second_half(
                 tokens, hidden, keep_mask, weights(block.depthwise), rest
@@ -96,7 +95,9 @@ class NormLinear(Function):
     ) -> Tensor:
         ctx.save_for_backward(x, norm_weight, norm_bias, weight)
         ctx.eps = eps
-        x = x.to(norm_weight.dtype)  # in mixed precision the stem's map is half
+        x = x.to(
+            norm_weight.dtype
+        )  # in mixed precision the stem's map is in half precision
         y = F.layer_norm(x, x.shape[-1:], norm_weight, norm_bias, eps)
         return linear(y.to(weight.dtype), weight, bias)
 
@@ -191,7 +192,7 @@ class GatedResidual(Function):
         reduce_weight, expand_weight, weight, bias, gamma = weights
         active = F.gelu(y)
         grad_branch = grad * keep_mask
-        # Not the weight times gamma, which at 1e-6 is nothing in float16.
+        # Not weight * gamma, which underflows in float16 if gamma is 1e-6.
         grad_gated = linear((grad_branch * gamma).to(y.dtype), weight.T)
         grad_mean, *of_gate = squeeze_excite_gradients(
             (grad_gated * active).sum((1, 2)),

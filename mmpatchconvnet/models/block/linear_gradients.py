@@ -1,6 +1,6 @@
-"""Linear layers and the gate of the block, and their gradients, written out.
+"""Linear layers and the gate of the block, with explicit gradients.
 
-What the backward passes of `lean.py` and `fused.py` share.
+`lean.py` and `fused.py` share them.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from mmpatchconvnet.models.block import cpu
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear`, by the library that is faster on this processor."""
+    """`F.linear`, with the library that is faster on this processor."""
     product = cpu.linear if cpu.can_run(x, weight) else F.linear
     return product(x, weight, bias)
 
@@ -38,7 +38,7 @@ def squeeze_excite_gradients(
     reduce_weight: Tensor,
     expand_weight: Tensor,
 ) -> tuple[Tensor, ...]:
-    """Gradients of the mean, then of both weights and biases in their order."""
+    """Gradients of the mean, then of weight and bias of both layers in order."""
     grad_expanded = grad_gate * gate * (1 - gate)
     grad_reduced = (grad_expanded @ expand_weight) * (reduced > 0)
     return (
@@ -51,13 +51,13 @@ def squeeze_excite_gradients(
 def scaled_linear_gradients(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, gamma: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of weight, bias and gamma, given that of gamma * linear(x).
+    """Gradients of weight, bias and gamma, given the gradient of gamma * linear(x).
 
-    The answer of the layer is not needed for that of gamma: sum(grad * (weight @ x +
-    bias)) is sum(weight * (grad @ x)) + sum(bias * grad).
+    The gradient of gamma does not need the output of the layer: sum(grad * (weight @ x
+    + bias)) is sum(weight * (grad @ x)) + sum(bias * grad).
     """
     size: Any = 1.0
-    if x.dtype == torch.float16:  # before gamma, sums over all pixels leave its range
+    if x.dtype == torch.float16:  # without gamma, sums over all pixels overflow
         size = grad.abs().amax().float() * (grad.numel() / len(gamma)) ** 0.5
         size = size.clamp(min=torch.finfo(torch.float32).tiny)
         grad = grad / size

@@ -1,8 +1,8 @@
 """Triton kernels for the parts of a block that nothing else fuses.
 
 `gelu_depthwise.py` is everything between the two products of a block, `gated_linear.py`
-the last product with what stands before and behind it; `tuning.py` chooses the sizes of
-their blocks. Triton comes with PyTorch for CUDA; nothing here is imported without it.
+the last product with the steps before and after it; `tuning.py` chooses their block
+sizes. Triton comes with PyTorch for CUDA; the kernels are imported only where it is.
 """
 
 import os
@@ -16,9 +16,9 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def can_run(x: Tensor) -> bool:
-    """Whether the kernels take this map: on a GPU, or on a CPU in Triton's interpreter.
+    """Whether the kernels run on this map: on a GPU, or on a CPU in the interpreter.
 
-    The interpreter, for tests, is chosen by `TRITON_INTERPRET=1` before the first use.
+    `TRITON_INTERPRET=1`, set before the first use, selects the interpreter for tests.
     """
     has_device = x.is_cuda or (x.device.type == 'cpu' and is_interpreted())
     return has_device and x.dtype in DTYPES and HAS_TRITON
@@ -29,7 +29,7 @@ def is_interpreted() -> bool:
 
 
 def tf32_is_allowed() -> bool:
-    """Whether products in float32 may be rounded, in the settings of any PyTorch."""
+    """Whether float32 products may use TF32, in any version of PyTorch."""
     matmul = torch.backends.cuda.matmul
     if hasattr(matmul, 'fp32_precision'):
         return matmul.fp32_precision == 'tf32'

@@ -1,8 +1,8 @@
-"""The last product of a block, with GELU and gate before and scale and sum behind.
+"""The last product of a block, fused with GELU and gate before and scale and sum after.
 
-Forward is a matrix product that makes its own input while reading it and adds to the
-residual while writing. Backward leaves the products to the library; what stands around
-them takes two passes, as the gate's gradient is a sum over the whole map.
+The forward kernel is a matrix product that computes its input while loading it and adds
+the residual while storing. In the backward pass the library computes the products. The
+steps around them need two kernels, as the gate's gradient is a sum over the whole map.
 """
 
 from functools import partial
@@ -26,7 +26,7 @@ PRODUCT_CONFIGS = [
         (128, 256, 32, 8, 3),
     )
 ]
-# The pixels of a program are not tuned: they give the number of partial sums.
+# The pixels per program are not tuned: they determine the number of partial sums.
 BLOCK_P = 32
 CONFIGS = [
     triton.Config(dict(BLOCK_C=block_c), num_warps=num_warps)
@@ -65,7 +65,7 @@ def gated_residual(
         return (triton.cdiv(rows, sizes['BLOCK_M']) * blocks,)
 
     if not y.is_cuda and y.dtype == torch.bfloat16:
-        weight = weight.float()  # Triton's interpreter multiplies no bfloat16
+        weight = weight.float()  # Triton's interpreter cannot multiply bfloat16
     launch(
         forward_kernel,
         grid,
@@ -77,10 +77,10 @@ def gated_residual(
 
 
 def gate_backward(grad: Tensor, y: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
-    """From the gradient of gate * gelu(y): that product again, and the gate's gradient.
+    """Recompute gate * gelu(y), and from its gradient compute that of the gate.
 
     Args:
-        grad: Contiguous map (B, H, W, C).
+        grad: Gradient of gate * gelu(y), a contiguous map (B, H, W, C).
         y: Contiguous map (B, H, W, C).
         gate: (B, C).
 
@@ -105,10 +105,10 @@ def gelu_backward(grad: Tensor, y: Tensor, gate: Tensor, grad_mean: Tensor) -> T
     """The gradient of y: (grad * gate + grad_mean) * gelu'(y).
 
     Args:
-        grad: Of gate * gelu(y), a contiguous map (B, H, W, C).
+        grad: Gradient of gate * gelu(y), a contiguous map (B, H, W, C).
         y: Contiguous map (B, H, W, C).
         gate: (B, C).
-        grad_mean: What each pixel of gelu(y) gets from the gate's side, (B, C).
+        grad_mean: Gradient of each pixel of gelu(y) through the gate, (B, C).
     """
     _, height, width, channels = y.shape
     grad_y = torch.empty_like(y)
@@ -123,7 +123,7 @@ def gelu_backward(grad: Tensor, y: Tensor, gate: Tensor, grad_mean: Tensor) -> T
 
 
 def pixel_grid(y: Tensor, sizes: dict[str, int]) -> tuple[int, int, int]:
-    """Programs for pixels, channels and pictures."""
+    """Programs for pixels, channels and images."""
     batch, height, width, channels = y.shape
     pixels = triton.cdiv(height * width, BLOCK_P)
     return pixels, triton.cdiv(channels, sizes['BLOCK_C']), batch
@@ -136,7 +136,7 @@ def forward_kernel(
     PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    # Neighbours share the rows of y, which are read once into the cache.
+    # Neighbouring programs share rows of y, which stay in the cache.
     blocks = tl.cdiv(channels, BLOCK_N)
     m = (tl.program_id(0) // blocks * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
     n = tl.program_id(0) % blocks * BLOCK_N + tl.arange(0, BLOCK_N)

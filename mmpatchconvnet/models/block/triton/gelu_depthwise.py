@@ -1,9 +1,9 @@
 """GELU, depthwise 3x3 convolution, GELU and mean over the map, in one pass.
 
-A program walks down a strip of the map: it reads each row once, and adds it to the
-three rows of the result that see it. The last GELU is not written, only its sum over
-the strip, which squeeze-and-excite needs; whoever reads the result computes the GELU
-again, which costs less than a map.
+A program goes down a strip of the map. It reads each row once and adds it to the three
+rows of the result that depend on it. The last GELU is not stored, only its sum over the
+strip, which squeeze-and-excite needs. Readers of the result recompute the GELU, which
+costs less than a stored map.
 """
 
 from functools import partial
@@ -16,7 +16,7 @@ from torch import Tensor
 from mmpatchconvnet.models.block.triton.activation import gelu, gelu_slope
 from mmpatchconvnet.models.block.triton.tuning import autotune, launch
 
-# Strips are not tuned: their number is that of the partial sums.
+# Strips are not tuned: they determine the number of partial sums.
 STRIP = dict(ROWS=8, BLOCK_W=8)
 CONFIGS = [
     triton.Config(dict(BLOCK_C=block_c), num_warps=num_warps)
@@ -51,7 +51,7 @@ def gelu_depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Ten
 def gelu_depthwise_backward(
     grad: Tensor, x: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, weight and bias from that of y, both maps (B, H, W, C)."""
+    """Gradients of x, weight and bias from the gradient of y, a map like x."""
     batch, height, width, channels = x.shape
     grad_x = torch.empty_like(x)
     parts = x.new_empty(batch, strips_of(x), 10, channels, dtype=torch.float32)
@@ -67,13 +67,13 @@ def gelu_depthwise_backward(
 
 
 def strips_of(x: Tensor) -> int:
-    """Strips of a map (B, H, W, C), down and across."""
+    """Number of strips of a map (B, H, W, C)."""
     _, height, width, _ = x.shape
     return triton.cdiv(height, STRIP['ROWS']) * triton.cdiv(width, STRIP['BLOCK_W'])
 
 
 def grid_of(x: Tensor, sizes: dict[str, int]) -> tuple[int, int, int]:
-    """Programs for strips, channels and pictures."""
+    """Programs for strips, channels and images."""
     return strips_of(x), triton.cdiv(x.shape[-1], sizes['BLOCK_C']), len(x)
 
 
@@ -111,7 +111,7 @@ def forward_kernel(
         left = tl.load(line + (at - 1) * channels, seen & (at > 0) & (at <= width), 0.0)
         middle = tl.load(line + at * channels, seen & (at < width), 0.0)
         right = tl.load(line + (at + 1) * channels, seen & (at + 1 < width), 0.0)
-        left = gelu(left.to(tl.float32))  # 0 where there is no map
+        left = gelu(left.to(tl.float32))  # 0 outside the map
         middle = gelu(middle.to(tl.float32))
         right = gelu(right.to(tl.float32))
         above += left * w6[None, :] + middle * w7[None, :] + right * w8[None, :]
@@ -149,7 +149,7 @@ def backward_kernel(
         z = tl.load(x + line[None, :] + at * channels, inside, 0.0).to(tl.float32)
         active = gelu(z)
         total = tl.zeros((BLOCK_W, BLOCK_C), tl.float32)
-        for tap in tl.static_range(9):  # x here went to y one row and column further
+        for tap in tl.static_range(9):  # x contributes to y[to_row, to] by this tap
             to_row = row - (tap // 3 - 1)
             to = at - (tap % 3 - 1)
             there = (to_row >= 0) & (to_row < height) & (to >= 0) & (to < width)

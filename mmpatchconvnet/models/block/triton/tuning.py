@@ -1,7 +1,7 @@
-"""How the kernels divide their maps: `triton.autotune` times a few ways and keeps one.
+"""Block sizes of the kernels: `triton.autotune` times a few and keeps the fastest.
 
-It does so on the first map of each width, dtype and size. Sizes count as equal up to a
-factor of two: a detector's images differ in every batch.
+It does so for the first map of each width, dtype and size. Sizes are rounded to powers
+of two, as a detector's images differ in every batch.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from mmpatchconvnet.models.block.triton import is_interpreted
 def autotune(*configs: triton.Config) -> Callable[[Any], Any]:
     """Tune a kernel that has the arguments `channels` and `size`.
 
-    The interpreter, whose times say nothing about a GPU, uses the first config.
+    The interpreter uses the first config, as its times say nothing about a GPU.
     """
     return triton.autotune(
         list(configs[:1] if is_interpreted() else configs), key=['channels', 'size']
