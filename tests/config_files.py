@@ -1,4 +1,4 @@
-"""The configs of the repository, and what tests of them share."""
+"""The configs of the repository, and helpers of their tests."""
 
 import re
 from copy import deepcopy

@@ -1,4 +1,4 @@
-"""Weights and inputs of the goldens, rebuilt from the recipe they were recorded with.
+"""Weights and inputs of the goldens, generated as when they were recorded.
 
 The figures in `tests/data/*_224.npz` were measured on the official implementation with
 these weights: normal numbers whose seed is the official key's CRC-32.
@@ -17,7 +17,7 @@ def normal(key: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def official_tensor(key: str, shape: tuple[int, ...]) -> Tensor:
-    """The tensor of one official key; the first rule that fits counts."""
+    """The tensor of one official key, by the first rule that fits."""
     n, last = normal(key, shape), key.split('.')[-1]
     if last.startswith('gamma'):
         n = 0.1 + 0.02 * n

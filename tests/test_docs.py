@@ -1,4 +1,4 @@
-"""The documentation names what exists: layers, files and public names."""
+"""The layers, files and public names in the documentation exist."""
 
 import inspect
 import pkgutil

@@ -1,4 +1,4 @@
-"""What pip installs: a wheel with configs, index and command, which works alone."""
+"""The wheel that pip installs: configs, index and command work without a clone."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ print(mmpatchconvnet.__file__)
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory) -> Path:
-    """The wheel of this tree, built from a copy, so that nothing old gets into it."""
+    """The wheel of this tree, built from a copy, so that no old files get into it."""
     folder = tmp_path_factory.mktemp('wheel')
     source = folder / 'source'
     shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
@@ -44,8 +44,8 @@ def programs(wheel, tmp_path_factory) -> Path:
     home = tmp_path_factory.mktemp('installed')
     venv.create(home)
     site = next(home.glob('lib/python*/site-packages'))
-    # The packages of this environment, but not its link to the clone: a .pth file that
-    # lies behind another one's path is not read.
+    # The packages of this environment, but not its link to the clone: .pth files in a
+    # folder that another .pth file adds are not read.
     found = [path for path in sys.path if path.endswith('site-packages')]
     (site / 'hosts.pth').write_text('\n'.join(found))
     run(sys.executable, '-m', 'pip', '--python', str(home / 'bin' / 'python'),
@@ -100,5 +100,5 @@ def test_the_installed_command_trains_a_config_of_the_package(programs, tmp_path
     assert 'Iter(val) [1/1]' in log_file.read_text()
     same = (tmp_path / 'run' / name, ROOT / 'configs' / 'demo' / name)
     one, other = (Config.fromfile(path) for path in same)
-    assert one.model == other.model  # no scopes are added on the way
+    assert one.model == other.model  # no scopes are added
     assert (tmp_path / 'run' / 'iter_1.pth').is_file()

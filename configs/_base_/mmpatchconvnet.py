@@ -1,9 +1,9 @@
-"""First in every `_base_` list: loads the package while the config is still parsed.
+"""Import the package while a config is parsed; put it first in every `_base_` list.
 
-The host's own train script reads a config before it runs `custom_imports`, but the
-next base may be one of `mmseg::`, which mmengine finds only with the help of
-`mmpatchconvnet.compat`. `custom_imports` is for processes that get the parsed config:
-mmdet's models import their ops when they are loaded.
+A host's own train script reads a config before it runs `custom_imports`. But the next
+base may be in `mmseg::`, which mmengine finds only with `mmpatchconvnet.compat`.
+`custom_imports` is for processes that receive the parsed config: mmdet's models import
+mmcv's ops.
 """
 
 __import__('mmpatchconvnet')

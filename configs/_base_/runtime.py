@@ -1,11 +1,11 @@
-"""Hooks of every config here: seeds of each step, a progress bar, curves of the losses.
+"""Hooks of every config here: seeds of each step, a progress bar, loss curves.
 
-They stand beside those of a host, whose `default_hooks` a leaf extends by
+A leaf adds them to the `default_hooks` of its host by
 
     default_hooks = _base_.pop('hooks')
 
-Taken out of the base like this, a variable of a fragment is not left behind as a
-setting that nothing reads.
+`pop` also removes the variable, which would otherwise stay in the config as a setting
+that nothing reads.
 """
 
 hooks = dict(

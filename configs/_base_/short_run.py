@@ -1,6 +1,6 @@
 """400 steps of AdamW with one validation at the end, for any host on two CPU cores.
 
-It leaves the log, `curves.png`, `predictions.png` and a checkpoint in the work dir.
+It writes a log, `curves.png`, `predictions.png` and a checkpoint to the work dir.
 """
 
 _base_ = 'runtime.py'

@@ -1,6 +1,6 @@
-"""LayerNorm, and convolutions that start as the framework has them: as published.
+"""As published: LayerNorm, and the default initialization of convolutions.
 
-A quarter of the base's learning rate; at the base's own it stays at 10 %.
+A quarter of the base's learning rate; with the full rate, top-1 stays at 10 %.
 """
 
 _base_ = '../demo/classifier_patchconvnet-tiny_signs.py'

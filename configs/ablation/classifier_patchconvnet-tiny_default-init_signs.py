@@ -1,6 +1,6 @@
-"""Convolutions start as the framework has them, where the base has Kaiming's.
+"""The default initialization of convolutions instead of the base's Kaiming.
 
-Half the learning rate, as the best of three.
+Half the base's learning rate, the best of three.
 """
 
 _base_ = '../demo/classifier_patchconvnet-tiny_signs.py'

@@ -1,6 +1,6 @@
-"""LayerNorm in the blocks, as in all released models, where the base has BatchNorm.
+"""LayerNorm in the blocks, as in all released models, instead of BatchNorm.
 
-Half the learning rate, as the best of three.
+Half the base's learning rate, the best of three.
 """
 
 _base_ = '../demo/classifier_patchconvnet-tiny_signs.py'

@@ -1,4 +1,4 @@
-"""LayerNorm, and convolutions that start as the framework has them: as published."""
+"""As published: LayerNorm, and the default initialization of convolutions."""
 
 _base_ = '../demo/mask-rcnn_patchconvnet-tiny_nuclei.py'
 

@@ -1,4 +1,4 @@
-"""Taps at the last four blocks, where the base spreads them over the depth."""
+"""Taps at the last four blocks instead of over the whole depth."""
 
 _base_ = '../demo/mask-rcnn_patchconvnet-tiny_nuclei.py'
 

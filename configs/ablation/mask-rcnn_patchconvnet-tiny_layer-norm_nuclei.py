@@ -1,4 +1,4 @@
-"""LayerNorm in the blocks, as in all released models, where the base has BatchNorm."""
+"""LayerNorm in the blocks, as in all released models, instead of BatchNorm."""
 
 _base_ = '../demo/mask-rcnn_patchconvnet-tiny_nuclei.py'
 

@@ -1,4 +1,4 @@
-"""A pyramid without parameters, where the base has `DeconvPyramid`."""
+"""A pyramid without parameters instead of `DeconvPyramid`."""
 
 _base_ = '../demo/mask-rcnn_patchconvnet-tiny_nuclei.py'
 

@@ -1,6 +1,6 @@
-"""All levels from the last tap, as in ViTDet, where the base has `DeconvPyramid`.
+"""All levels from the last tap, as in ViTDet, instead of `DeconvPyramid`.
 
-With the BatchNorm of the base, where ViTDet has LayerNorm.
+The norm is the BatchNorm of the base; ViTDet has LayerNorm.
 """
 
 _base_ = '../demo/upernet_patchconvnet-tiny_aerial.py'

@@ -1,7 +1,7 @@
-"""Cascade Mask R-CNN on COCO with PatchConvNet-S60, where the base has ConvNeXt-T.
+"""Cascade Mask R-CNN on COCO with PatchConvNet-S60 instead of ConvNeXt-T.
 
-The base's layer-wise decay, 0.7 over 6 groups and without weight decay of what is flat,
-goes by our column's depth.
+Layer-wise decay is as in the base, but by the depth of our column: 0.7 over 6 groups,
+without weight decay of 1-d parameters.
 """
 
 _base_ = [

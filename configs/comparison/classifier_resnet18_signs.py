@@ -1,4 +1,4 @@
-"""ResNet-18 with average pooling where the base has the column."""
+"""ResNet-18 with average pooling instead of the column."""
 
 _base_ = '../demo/classifier_patchconvnet-tiny_signs.py'
 

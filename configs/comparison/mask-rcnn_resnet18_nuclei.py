@@ -1,4 +1,4 @@
-"""ResNet-18 where the base has the column."""
+"""ResNet-18 instead of the column."""
 
 _base_ = '../demo/mask-rcnn_patchconvnet-tiny_nuclei.py'
 

@@ -1,4 +1,4 @@
-"""ResNet-50 where the base has ResNet-18."""
+"""ResNet-50 instead of ResNet-18."""
 
 _base_ = 'mask-rcnn_resnet18_nuclei.py'
 

@@ -1,4 +1,4 @@
-"""A small Swin, 48 wide with 2, 2, 4 and 2 blocks, where the base has ResNet-18."""
+"""A small Swin, 48 wide with 2, 2, 4 and 2 blocks instead of ResNet-18."""
 
 _base_ = 'mask-rcnn_resnet18_nuclei.py'
 

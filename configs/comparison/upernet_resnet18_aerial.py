@@ -1,4 +1,4 @@
-"""ResNet-18, with the stem that mmseg's UperNet has, where the base has the column."""
+"""ResNet-18, with the stem of mmseg's UperNet, instead of the column."""
 
 _base_ = '../demo/upernet_patchconvnet-tiny_aerial.py'
 

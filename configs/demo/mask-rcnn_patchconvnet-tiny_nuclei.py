@@ -5,7 +5,7 @@
 
 PATH holds `images/{train,val}` and `annotations/instances_{train,val}.json` in COCO
 format: the training pictures of the 2018 Data Science Bowl (BBBC038, CC0), or your own
-data with one class, whose name in `metainfo` is that of its category in the files.
+data with one class, which has the same name in `metainfo` as in the files.
 """
 
 _base_ = [

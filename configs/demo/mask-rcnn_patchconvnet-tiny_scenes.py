@@ -15,7 +15,7 @@ model = dict(
         bbox_head=dict(num_classes=num_classes),
         mask_head=dict(num_classes=num_classes),
     ),
-    # After so few steps boxes are loose, and one thing gets several of them.
+    # After so few steps boxes are inexact, and one thing gets several of them.
     test_cfg=dict(rcnn=dict(max_per_img=100, nms=dict(iou_threshold=0.35))),
 )
 

@@ -1,4 +1,4 @@
-"""Labels every pixel of pictures from the air: 110 real pictures, 300 steps.
+"""Semantic segmentation of aerial pictures: 110 real pictures, 300 steps.
 
     python tools/train.py configs/demo/upernet_patchconvnet-tiny_aerial.py \
         --data-root PATH
@@ -22,7 +22,7 @@ train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 of_type(_base_.param_scheduler, 'CosineAnnealingLR').end = max_iters
 default_hooks = dict(checkpoint=dict(interval=max_iters))
 
-# More than half of the pixels are land: crops with less of it.
+# More than half of all pixels are land: prefer crops with less of it.
 of_type(_base_.train_pipeline, 'RandomCrop').cat_max_ratio = 0.5
 
 metainfo = dict(
@@ -36,7 +36,7 @@ metainfo = dict(
     ],
 )
 num_classes = len(metainfo['classes'])
-# Roads and houses cover little: the Lovasz loss counts classes alike, as mIoU does.
+# Roads and houses are small: the Lovasz loss weights classes equally, as mIoU does.
 cross_entropy = dict(type='mmseg.CrossEntropyLoss', loss_weight=1.0)
 lovasz = dict(type='mmseg.LovaszLoss', reduction='none', loss_weight=1.0)
 model = dict(

@@ -1,4 +1,4 @@
-"""Mask R-CNN on COCO with PatchConvNet-B60, where the base has Swin-T."""
+"""Mask R-CNN on COCO with PatchConvNet-B60 instead of Swin-T."""
 
 _base_ = [
     '../_base_/mmpatchconvnet.py',

@@ -1,4 +1,4 @@
-"""Mask R-CNN on COCO for 36 epochs with PatchConvNet-B60, not Swin-T."""
+"""Mask R-CNN on COCO for 36 epochs with PatchConvNet-B60 instead of Swin-T."""
 
 _base_ = [
     '../_base_/mmpatchconvnet.py',

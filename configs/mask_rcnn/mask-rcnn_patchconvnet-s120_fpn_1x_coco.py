@@ -1,4 +1,4 @@
-"""Mask R-CNN on COCO with PatchConvNet-S120, where the base has Swin-T."""
+"""Mask R-CNN on COCO with PatchConvNet-S120 instead of Swin-T."""
 
 _base_ = [
     '../_base_/mmpatchconvnet.py',

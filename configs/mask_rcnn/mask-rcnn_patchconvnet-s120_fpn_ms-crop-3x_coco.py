@@ -1,4 +1,4 @@
-"""Mask R-CNN on COCO for 36 epochs with PatchConvNet-S120, not Swin-T."""
+"""Mask R-CNN on COCO for 36 epochs with PatchConvNet-S120 instead of Swin-T."""
 
 _base_ = [
     '../_base_/mmpatchconvnet.py',

@@ -1,4 +1,4 @@
-"""Mask R-CNN on COCO with ViT-S/16 before our pyramid, where the base has Swin-T."""
+"""Mask R-CNN on COCO with ViT-S/16 before our pyramid instead of Swin-T."""
 
 _base_ = [
     '../_base_/mmpatchconvnet.py',

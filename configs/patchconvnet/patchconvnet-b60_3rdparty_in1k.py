@@ -1,6 +1,6 @@
 """The official B60, trained on ImageNet-1k: 83.5 top-1 at 224 pixels.
 
-For evaluation; how it was trained is published in part only.
+For evaluation only: its training recipe is published only in part.
 
     python tools/test.py \
         configs/patchconvnet/patchconvnet-b60_3rdparty_in1k.py \

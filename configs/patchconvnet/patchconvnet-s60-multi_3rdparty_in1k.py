@@ -1,6 +1,6 @@
 """The official S60 with a token for each class, from scratch: 81.1 top-1 at 224 pixels.
 
-For evaluation; how it was trained is published in part only.
+For evaluation only: its training recipe is published only in part.
 
     python tools/test.py \
         configs/patchconvnet/patchconvnet-s60-multi_3rdparty_in1k.py \

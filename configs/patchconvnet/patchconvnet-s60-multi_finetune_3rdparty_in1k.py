@@ -1,6 +1,6 @@
 """The official S60 with a token for each class, fine-tuned: 82.0 top-1 at 224 pixels.
 
-For evaluation; how it was trained is published in part only.
+For evaluation only: its training recipe is published only in part.
 
     python tools/test.py \
         configs/patchconvnet/patchconvnet-s60-multi_finetune_3rdparty_in1k.py \

@@ -1,11 +1,11 @@
 """PatchConvNet-S60 on ImageNet-1k under the paper's recipe, as far as it is known.
 
-LAMB, learning rate 3e-3 and batch 2048 are the author's word
-(https://github.com/facebookresearch/deit/issues/185). The rest was found nowhere: 400
-epochs and stochastic depth 0.05 follow XCiT-S12, repeated augmentation, 5 epochs of
-warm-up from 1e-6, weight decay 0.05 and the augmentations, which the base has already,
+The author states LAMB, learning rate 3e-3 and batch size 2048
+(https://github.com/facebookresearch/deit/issues/185). The rest is not published. 400
+epochs and stochastic depth 0.05 follow XCiT-S12. Repeated augmentation, 5 epochs of
+warm-up from 1e-6, weight decay 0.05 and the augmentations, which the base already has,
 are defaults of the official script. Its moving average of the weights is left out, as
-nobody says that it was used; mmpretrain's LAMB clips gradients to norm 1 by itself.
+no source says that it was used. mmpretrain's LAMB clips gradients to norm 1 by itself.
 """
 
 _base_ = 'patchconvnet-s60_16xb64_in1k.py'

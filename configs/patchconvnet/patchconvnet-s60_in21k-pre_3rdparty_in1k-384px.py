@@ -1,6 +1,6 @@
 """The official S60, pre-trained on ImageNet-21k: 84.9 top-1 at 384 pixels.
 
-For evaluation; how it was trained is published in part only.
+For evaluation only: its training recipe is published only in part.
 
     python tools/test.py \
         configs/patchconvnet/patchconvnet-s60_in21k-pre_3rdparty_in1k-384px.py \

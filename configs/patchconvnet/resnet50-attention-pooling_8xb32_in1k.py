@@ -1,4 +1,4 @@
-"""ResNet-50 on ImageNet-1k with attention pooling in place of average pooling."""
+"""ResNet-50 on ImageNet-1k with attention pooling instead of average pooling."""
 
 _base_ = [
     '../_base_/mmpatchconvnet.py',

@@ -1,6 +1,6 @@
-"""RetinaNet on COCO with PatchConvNet-S60, where the base has Swin-T.
+"""RetinaNet on COCO with PatchConvNet-S60 instead of Swin-T.
 
-Its pyramid starts at stride 8. AdamW is set as for Mask R-CNN; the base has SGD.
+Its pyramid starts at stride 8. It uses AdamW as Mask R-CNN does; the base has SGD.
 """
 
 _base_ = [

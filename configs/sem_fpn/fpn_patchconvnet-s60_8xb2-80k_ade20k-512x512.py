@@ -1,4 +1,4 @@
-"""Semantic FPN on ADE20K with PatchConvNet-S60, where the base has ResNet-50.
+"""Semantic FPN on ADE20K with PatchConvNet-S60 instead of ResNet-50.
 
 Schedule, optimizer and FPN width follow XCiT's Semantic FPN: AdamW at 6e-5 for 80k
 steps of 8 x 2 crops; the base trains with SGD for 160k steps of 4 x 4.

@@ -1,4 +1,4 @@
-"""UperNet on ADE20K with PatchConvNet-B120, where the base has Swin-B."""
+"""UperNet on ADE20K with PatchConvNet-B120 instead of Swin-B."""
 
 _base_ = [
     '../_base_/mmpatchconvnet.py',

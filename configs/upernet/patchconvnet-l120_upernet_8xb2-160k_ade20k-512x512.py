@@ -1,4 +1,4 @@
-"""UperNet on ADE20K with PatchConvNet-L120, where the base has Swin-B."""
+"""UperNet on ADE20K with PatchConvNet-L120 instead of Swin-B."""
 
 _base_ = [
     '../_base_/mmpatchconvnet.py',

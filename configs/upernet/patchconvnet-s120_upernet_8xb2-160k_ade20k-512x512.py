@@ -1,4 +1,4 @@
-"""UperNet on ADE20K with PatchConvNet-S120, where the base has Swin-S."""
+"""UperNet on ADE20K with PatchConvNet-S120 instead of Swin-S."""
 
 _base_ = [
     '../_base_/mmpatchconvnet.py',

@@ -1,7 +1,7 @@
 """UperNet on ADE20K with PatchConvNet-S60 from ImageNet-21k.
 
-The weights were fine-tuned on ImageNet-1k after it: others are not released, and which
-ones the paper's segmentors started from is not known.
+The weights were fine-tuned on ImageNet-1k afterwards; no others are released. The paper
+does not say from which weights its segmentors started.
 """
 
 _base_ = 'patchconvnet-s60_upernet_8xb2-160k_ade20k-512x512.py'

@@ -1,4 +1,4 @@
-"""UperNet on ADE20K with PatchConvNet-S60, where the base has Swin-T."""
+"""UperNet on ADE20K with PatchConvNet-S60 instead of Swin-T."""
 
 _base_ = [
     '../_base_/mmpatchconvnet.py',

@@ -1,4 +1,4 @@
-"""UperNet on ADE20K with XCiT-S12/16 before our pyramid, where the base has Swin-T."""
+"""UperNet on ADE20K with XCiT-S12/16 before our pyramid instead of Swin-T."""
 
 _base_ = [
     '../_base_/mmpatchconvnet.py',

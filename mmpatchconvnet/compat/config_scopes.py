@@ -1,8 +1,8 @@
-"""Lets configs inherit from `mmseg::` and `mmpatchconvnet::`, once this is imported.
+"""Importing this lets configs inherit from `mmseg::` and `mmpatchconvnet::`.
 
-mmengine knows a closed list of packages, under the names of the original distributions:
-`mmseg::` fails on onedl-mmsegmentation and `mmpatchconvnet::` everywhere. Given an
-import name, it finds the package in any distribution.
+mmengine has a fixed list of packages, with the names of the original distributions:
+`mmseg::` fails with onedl-mmsegmentation, and `mmpatchconvnet::` with both. An import
+name in the list works with any distribution.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""Imports a module of ours right after a host's module, whoever imports that one."""
+"""Import a module of ours right after a host's module, whatever code imports it."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from types import ModuleType
 
 
 class FollowUp(MetaPathFinder):
-    """Finds one module as Python does, and imports another one after it.
+    """Finds one module as Python does, and imports another module after it.
 
     Args:
         first: Dotted name of the module to wait for.

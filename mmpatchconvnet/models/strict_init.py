@@ -1,4 +1,4 @@
-"""Weights to start with: what `init_cfg` names must fit."""
+"""Strict initialization: a checkpoint in `init_cfg` must fit."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,15 @@ from torch import nn
 
 from mmpatchconvnet.checkpoints import load_weights
 
-# A column is built up to its last tap; checkpoints hold the blocks behind it too.
+# A column is built up to its last tap; checkpoints also hold the blocks after it.
 UNBUILT = r'(?:blocks\.)?\d+\.'
 
 
 class StrictModule(BaseModule):
-    """mmengine's, but a `Pretrained` checkpoint that does not fit is an error.
+    """mmengine's module, but a `Pretrained` checkpoint that does not fit is an error.
 
-    That is so in all forms of `init_cfg`: a dict, a list of them, and an `override` for
-    a part of the module. mmengine only logs the keys that differ.
+    This holds for all forms of `init_cfg`: a dict, a list of dicts, and an `override`
+    for a part of the module. mmengine only logs the keys that differ.
     """
 
     init_cfg: dict | list[dict] | None
@@ -44,7 +44,7 @@ class StrictModule(BaseModule):
 
 
 class StrictPretrained(PretrainedInit):
-    """mmengine's `Pretrained` with the same arguments, but keys and shapes must fit."""
+    """mmengine's `Pretrained` with the same arguments; keys and shapes must fit."""
 
     def __call__(self, module: nn.Module) -> None:
         prefix = f'{self.prefix.rstrip(".")}.' if self.prefix else ''

@@ -49,7 +49,7 @@ DENSE = [path for path in CONFIGS if path.parent.name not in {*SMALL, 'patchconv
 
 
 def text_of(model: dict) -> str:
-    """What a model is cached by: many leaves differ in data and schedule alone."""
+    """The cache key of a model: many leaves differ only in data and schedule."""
     return Config(dict(model=model)).pretty_text
 
 
@@ -112,8 +112,8 @@ def traced_features(scope: str, model_text: str) -> tuple[list, set[str]]:
 
 
 @pytest.mark.parametrize('path', marked(DENSE))
-def test_another_pyramid_is_a_line(path):
-    """A line of the README; the heads then get maps of the same sizes."""
+def test_another_pyramid_is_one_option(path):
+    """The README gives the option; the heads still get maps of the same sizes."""
     readme = path.with_name('README.md').read_text()
     lines = re.findall(r'--cfg-options (\S+)=(mmpatchconvnet\.\w+Pyramid)\n', readme)
     assert {name for _, name in lines} == {
@@ -132,7 +132,7 @@ def test_another_pyramid_is_a_line(path):
 
 
 @pytest.mark.det
-def test_complexity_agrees_with_what_is_derived_from_the_paper():
+def test_complexity_equals_a_count_by_hand():
     # Trunk, pyramid of XCiT, FPN, RPN and heads by hand: 45.43 M and 270.5 G.
     path = ROOT / 'configs/mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py'
     model = build_on_meta(read(path))
@@ -161,7 +161,7 @@ def test_tables_are_computed_from_the_configs():
     assert sorted(named_configs) == [str(path.relative_to(ROOT)) for path in CONFIGS]
 
 
-def test_published_scores_are_those_of_the_metafiles():
+def test_published_scores_are_read_from_metafiles():
     config = 'mmpatchconvnet::patchconvnet/patchconvnet-s60_3rdparty_in1k.py'
     assert published_score(config, 'Top 1 Accuracy') == 82.1
     for missing in ('mmpatchconvnet::patchconvnet/nothing.py', 'nothing::a/b.py'):
@@ -181,7 +181,7 @@ def test_extends_by_its_name_in_the_package(path, tmp_path):
     leaf = path.relative_to(ROOT / 'configs')
     cfg = extend(f'mmpatchconvnet::{leaf}', tmp_path)
     __import__(f'{cfg.default_scope}.registry')
-    # mmengine looks for what this package sets in our scope: no host's name is known.
+    # mmengine looks up types that this package sets in our scope, not in a host's.
     unknown = {
         kind for kind in types_in_our_scope(cfg._cfg_dict) if not known_to_us(kind)
     }
@@ -204,7 +204,7 @@ def test_every_setting_is_read_and_the_hooks_are_ours(path):
     assert cfg.keys() <= READ_KEYS | OF_HOSTS | {'custom_imports'}
     hooks = {hook.type.split('.')[-1] for hook in cfg.default_hooks.values() if hook}
     assert hooks >= HOOKS
-    assert 'CheckpointHook' in hooks  # what a host sets is still there
+    assert 'CheckpointHook' in hooks  # hooks of the host stay
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_no_config_edits_by_position(path):
         assert isinstance(ast.literal_eval(index), str), ast.unparse(node)
 
 
-def test_an_edit_of_what_is_not_there_fails():
+def test_an_edit_of_a_missing_step_fails():
     pipeline = [dict(type='mmdet.LoadImage'), dict(type='Flip'), dict(type='Flip')]
     for edit in (of_type, replace):
         with pytest.raises(ValueError, match=r'Resize.* 0 times in LoadImage, Flip'):
@@ -232,7 +232,7 @@ def test_an_edit_of_what_is_not_there_fails():
 
 
 def test_an_inserted_step_does_not_move_the_edits_of_a_fragment(tmp_path):
-    """The data of a host with a step more, below our fragment as it is."""
+    """Our unchanged fragment works on a host's data with one step more."""
     host = Config.fromfile(Config._get_cfg_path(HOST_DATA, '')[0])
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         host[loader].dataset.pipeline.insert(0, dict(type='Added'))

@@ -1,4 +1,4 @@
-"""Recipes are fair to their baselines, and the paper's where it is known."""
+"""Recipes are fair to their baselines, and follow the paper where it is known."""
 
 import re
 from pathlib import Path
@@ -43,12 +43,12 @@ ALLOWED = {
         'param_scheduler',
     },
 }
-# The loading of the package, and hooks beside those of the host.
+# Importing the package, and hooks added to those of the host.
 OURS = {
     'custom_imports',
     *(f'default_hooks.{h}' for h in ('iteration_seed', 'progress_bar', 'loss_curve')),
 }
-# The paper's recipe for ImageNet is another than Swin's.
+# The paper's recipe for ImageNet differs from Swin's.
 OFFICIAL = [path for path in CONFIGS if '3rdparty' in path.stem]
 PAPER = {path for path in CONFIGS if 'lamb' in path.stem} | {*OFFICIAL}
 # Small data: what an ablation changes in the demo config, and what a comparison does.
@@ -67,7 +67,7 @@ ABLATED = {
 COMPARED = r'model\.(backbone|neck)|model\..*in_channels'
 FAIR = [p for p in CONFIGS if p.parent.name not in SMALL and p not in PAPER]
 RECIPES = [p for p in CONFIGS if p.parent.name not in SMALL and p not in OFFICIAL]
-# No host has a config of like size that starts from like weights.
+# No host has a config of similar size with similar initial weights.
 ALONE = {
     'patchconvnet-l120_upernet_8xb2-160k_ade20k-512x512',
     'patchconvnet-s60-in21k-pre_upernet_8xb2-160k_ade20k-512x512',
@@ -75,7 +75,7 @@ ALONE = {
 
 
 def difference(a: Config, b: Config) -> set[str]:
-    """The settings that one of two configs has not, or has otherwise."""
+    """The settings in which two configs differ."""
     one, other = flat(a.to_dict()), flat(b.to_dict())
     missing = object()
     return {
@@ -86,7 +86,7 @@ def difference(a: Config, b: Config) -> set[str]:
 
 
 def extended_host(config: Path) -> str:
-    """The config of a host that a leaf extends, by way of another leaf or at once."""
+    """The config of a host that a leaf extends, directly or through another leaf."""
     text = config.read_text()
     if host := re.search(r"'(mm\w+::[^']+)'", text):
         return host[1]
@@ -122,7 +122,7 @@ def test_a_comparison_on_small_data_is_fair(path):
     (demo,) = (ROOT / 'configs' / 'demo').glob(f'*_{data}.py')
     differing = difference(*map(read, (path, demo)))
     assert differing
-    # On signs one rate does not do for all; ResNet bears that of the column.
+    # On signs one rate does not suit all; ResNet trains with that of the column.
     if data == 'signs' and 'resnet' not in path.stem:
         allowed += r'|optim_wrapper\.optimizer\.lr'
     assert not {key for key in differing if not re.match(rf'({allowed})\b', key)}
@@ -145,7 +145,7 @@ def test_a_recipe_has_a_baseline_for_the_same_task(path, tmp_path):
 @pytest.mark.seg
 @pytest.mark.cls
 @pytest.mark.parametrize('readme', READMES, ids=lambda path: path.parent.name)
-def test_configs_of_hosts_that_a_readme_names_are_there(readme, tmp_path):
+def test_configs_of_hosts_in_a_readme_exist(readme, tmp_path):
     for name in set(re.findall(r'`(mm\w+::[^`]+)`', readme.read_text())):
         assert extend(name, tmp_path).model
 
@@ -157,7 +157,7 @@ def test_every_folder_of_configs_has_its_rules():
 
 
 @pytest.mark.cls
-def test_the_paper_recipe_is_the_author_s_word_where_it_is_known():
+def test_the_paper_recipe_is_as_the_author_states():
     cfg = Config.fromfile(
         ROOT / 'configs/patchconvnet/patchconvnet-b60_32xb64-lamb-400e_in1k.py'
     )
@@ -184,7 +184,7 @@ def test_each_official_file_has_a_config():
 
 
 @pytest.mark.parametrize('path', marked(OFFICIAL))
-def test_an_official_config_is_of_the_size_of_its_weights(path):
+def test_an_official_config_matches_its_weights(path):
     name, cfg = weights_of(path), read(path)
     assert f'deit://{name}' in path.read_text()  # the command that tests it
     size = int(name.split('_')[1]) if 'multi' not in name else 224
@@ -198,7 +198,7 @@ def test_an_official_config_is_of_the_size_of_its_weights(path):
 
 
 @pytest.mark.parametrize('arch', ['s60', 's120', 'b60', 'b120', 'l120'])
-def test_columns_start_from_their_own_weights_and_tap_as_xcit_does(arch):
+def test_columns_have_their_own_weights_and_taps_as_in_xcit(arch):
     column = Config.fromfile(ROOT / f'configs/_base_/columns/{arch}.py').column
     depth = int(arch[1:])
     assert column.arch == arch
@@ -226,7 +226,7 @@ def test_columns_keep_three_maps_of_a_block_for_the_backward_pass():
     parameters = {parameter.data_ptr() for parameter in column.parameters()}
 
     def kept(depth: int) -> float:
-        sizes: dict[int, int] = {}  # by address: what is kept twice counts once
+        sizes: dict[int, int] = {}  # by address: a map kept twice counts once
 
         def count(tensor: torch.Tensor) -> torch.Tensor:
             if tensor.data_ptr() not in parameters:
@@ -264,7 +264,7 @@ def test_segmentors_of_the_paper_start_from_imagenet_21k(arch):
 
 
 @pytest.mark.det
-def test_cascade_decays_what_its_baseline_decays(tmp_path):
+def test_cascade_decays_the_same_weights_as_its_baseline(tmp_path):
     path = next((ROOT / 'configs/cascade_rcnn').glob('*.py'))
     cfg = read(path)
     shrink(cfg.model)
@@ -272,12 +272,12 @@ def test_cascade_decays_what_its_baseline_decays(tmp_path):
     wrapper = build_optim_wrapper(model, dict(cfg.optim_wrapper, type='OptimWrapper'))
     for group in wrapper.optimizer.param_groups:
         for parameter in group['params']:
-            # As mmdet's constructor has it.
+            # As in mmdet's constructor.
             assert group['weight_decay'] == (0 if parameter.ndim == 1 else 0.05)
 
 
 @pytest.mark.cls
-def test_the_paper_recipe_leaves_the_class_token_as_it_is():
+def test_the_paper_recipe_does_not_decay_the_class_token():
     cfg = Config.fromfile(next((ROOT / 'configs/patchconvnet').glob('*s60*lamb*')))
     shrink(cfg.model)
     model = build_on_meta(cfg).requires_grad_(True)

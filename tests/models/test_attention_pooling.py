@@ -14,7 +14,7 @@ def test_shapes_and_attention(tokens, heads):
     assert pooled.shape == ((3, 16) if tokens == 1 else (3, tokens, 16))
     assert attention.shape == (3, heads, tokens, 4, 7)
     total = attention.sum((-2, -1))
-    # A single token keeps a share for itself, several look at the map alone.
+    # A single token also attends to itself, several only to the map.
     assert (total < 1).all() if tokens == 1 else torch.allclose(total, torch.ones(()))
 
 

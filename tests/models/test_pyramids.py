@@ -27,7 +27,7 @@ def test_levels_have_the_size_of_their_scale(pyramid, scales):
 
 @pytest.mark.parametrize('pyramid', PYRAMIDS)
 @pytest.mark.parametrize('size', [(1, 1), (17, 100), (64, 64), (31, 33)])
-def test_behind_a_column_with_stem_maps_for_any_image(pyramid, size):
+def test_after_a_column_with_stem_maps_for_any_image(pyramid, size):
     column = PatchConvNet(
         dict(embed_dims=16, depth=4), out_indices=(0, 1, 2, 3), stem_indices=(1, 2)
     ).eval()
@@ -77,7 +77,7 @@ def test_a_stem_map_that_is_smaller_by_rounding_is_padded():
     assert not torch.allclose(level[:, :, :2, :3], tap.expand(-1, -1, 2, 3))
 
 
-def test_one_stem_map_can_be_sent_to_its_level():
+def test_one_stem_map_can_be_added_to_its_level():
     neck = DeconvPyramid(16, stem_channels=(8,), stem_scales=(2,))
     stem_map = torch.rand(2, 8, 10, 6)
     assert len(neck([stem_map, *taps()])) == 4
@@ -97,7 +97,7 @@ def test_out_channels(pyramid):
 
 
 @pytest.mark.parametrize('scope', ['mmengine', 'mmdet', 'mmseg', 'mmpretrain'])
-def test_layer_norm_is_built_by_its_name_in_every_host(scope):
+def test_layer_norm_is_built_by_name_in_every_host(scope):
     cfg = dict(type='mmpatchconvnet.LayerNorm2d', eps=1e-3)
     with DefaultScope.overwrite_default_scope(scope):
         name, norm = build_norm_layer(cfg, 16, postfix=1)
@@ -115,7 +115,7 @@ def test_layer_norm_is_built_by_its_name_in_every_host(scope):
         (ResizePyramid, torch.nn.BatchNorm2d),
     ],
 )
-def test_norms_are_those_of_the_recipe_unless_given(pyramid, norm):
+def test_default_norms_are_those_of_the_recipe(pyramid, norm):
     def norms(**settings) -> set[type]:
         modules = pyramid(16, **STEM, **settings).modules()
         return {type(m) for m in modules if 'Norm' in type(m).__name__}
@@ -124,14 +124,14 @@ def test_norms_are_those_of_the_recipe_unless_given(pyramid, norm):
     assert norms(norm_cfg=dict(type='GN', num_groups=4)) == {torch.nn.GroupNorm}
 
 
-def test_simple_pyramid_uses_the_last_tap_alone():
+def test_simple_pyramid_uses_only_the_last_tap():
     neck = SimplePyramid(16).eval()
     inputs = taps()
     alone, among_four = neck(inputs[-1:]), neck(inputs)
     assert all(torch.equal(a, b) for a, b in zip(alone, among_four, strict=True))
 
 
-def test_deconv_pyramid_uses_one_tap_a_level():
+def test_deconv_pyramid_uses_one_tap_per_level():
     neck = DeconvPyramid(16).eval()
     inputs = taps()
     before = neck(inputs)

@@ -1,4 +1,4 @@
-"""Curves: logs of every kind are read, and drawn whatever they hold."""
+"""Curves: logs of every kind are read and drawn."""
 
 import json
 
@@ -37,7 +37,7 @@ def test_validation_by_epoch_is_put_over_iterations(tmp_path):
     }
 
 
-def test_log_with_hierarchy_is_understood(tmp_path):
+def test_log_with_hierarchy_is_read(tmp_path):
     record = {f'train/{key}': value for key, value in training(10).items()}
     record |= dict(iter=10, step=10)
     log = write_log(tmp_path / 'scalars.json', record, {'val/mIoU': 50.0, 'step': 10})
@@ -45,7 +45,7 @@ def test_log_with_hierarchy_is_understood(tmp_path):
     assert losses[10]['loss'] == 1.0 and metrics[10]['mIoU'] == 50.0
 
 
-def test_cut_off_lines_are_passed_over_and_later_steps_count(tmp_path):
+def test_truncated_lines_are_skipped_and_repeated_steps_replaced(tmp_path):
     log = tmp_path / 'scalars.json'
     crashed = [training(step, loss=9.0) for step in (10, 20, 30)]
     resumed = [training(step, loss=1.0) for step in (20, 30, 40)]
@@ -62,7 +62,7 @@ def test_cut_off_lines_are_passed_over_and_later_steps_count(tmp_path):
     assert metrics == {}
 
 
-def test_validation_gets_a_panel_of_its_own(tmp_path):
+def test_validation_has_its_own_panel(tmp_path):
     lines = [training(step) for step in range(10, 60, 10)]
     metrics = {'mIoU': 40.0, 'aAcc': 80.0, 'step': 50}
     timing = {'time': 0.1, 'data_time': 0.1, 'step': 50}
@@ -98,8 +98,8 @@ def test_smoothing_is_the_mean_of_neighbours():
     assert smoothed(np.array([0.0, 3.0, 6.0]), 3).tolist() == [1.5, 3.0, 4.5]
 
 
-def test_a_log_without_losses_and_metrics_is_refused(tmp_path):
+def test_a_log_without_losses_and_metrics_is_an_error(tmp_path):
     log = write_log(tmp_path / 'scalars.json', tail='{"lr"')
-    with pytest.raises(ValueError, match='no losses and no metrics'):
+    with pytest.raises(ValueError, match=r'scalars\.json.*vis_data/scalars\.json'):
         plot_curves([log], tmp_path / 'curves.png')
     assert not (tmp_path / 'curves.png').exists()

@@ -1,4 +1,4 @@
-"""The page of results: escaped, complete, and never half written."""
+"""The page of results: escaped, complete, and never truncated."""
 
 import base64
 import re
@@ -18,7 +18,7 @@ def picture(tmp_path):
     return path
 
 
-def test_report_is_escaped_and_carries_its_pictures(tmp_path, picture):
+def test_report_is_escaped_and_embeds_its_pictures(tmp_path, picture):
     write_report(
         tmp_path / 'report.html',
         '<b>title</b>',
@@ -43,7 +43,7 @@ def test_report_is_escaped_and_carries_its_pictures(tmp_path, picture):
     assert len(data) == 1 and image.shape == (40, 60, 3)
 
 
-def test_report_needs_nothing_from_elsewhere(tmp_path, picture):
+def test_report_needs_no_other_files(tmp_path, picture):
     sections = [Section('pictures', pictures=[Picture(picture)] * 2)]
     write_report(tmp_path / 'a.html', 'a', 'b', Table(['c'], []), sections)
     page = (tmp_path / 'a.html').read_text()
@@ -56,7 +56,7 @@ def test_report_needs_nothing_from_elsewhere(tmp_path, picture):
     ('rows', 'file', 'error'),
     [
         ([['a', 1]], 'missing.png', FileNotFoundError),
-        ([['a', 1]], 'report.html', ValueError),  # no picture
+        ([['a', 1]], 'report.html', ValueError),  # not a picture
         ([['a']], 'picture.png', ValueError),  # one cell for two columns
     ],
 )

@@ -1,4 +1,4 @@
-"""Prediction sheets: what must be seen is there, and in the right place."""
+"""Prediction sheets: everything is drawn, and in the right place."""
 
 import cv2
 import numpy as np
@@ -75,7 +75,7 @@ def test_uncertain_objects_are_left_out():
 
 @pytest.mark.det
 @pytest.mark.parametrize('kind', ['bitmap', 'polygon'])
-def test_masks_of_mmdet_are_understood(kind):
+def test_masks_of_mmdet_are_drawn(kind):
     from mmdet.structures import mask as structures
 
     if kind == 'bitmap':
@@ -104,7 +104,7 @@ def test_boxes_are_drawn_where_there_are_no_masks():
     assert pixel(sheet, 1, 200, 150) == GREY
 
 
-def test_overlapping_objects_keep_their_colours_the_smaller_on_top():
+def test_of_overlapping_objects_the_smaller_is_on_top():
     sample = BaseDataElement()
     masks = torch.stack([square(120, 120, side=60), square(20, 20, side=300)])
     sample.gt_instances = instances([0, 1], masks)
@@ -138,7 +138,7 @@ def test_objects_of_a_single_class_differ_in_colour():
     assert len({first, second, GREY}) == 3
 
 
-def test_a_picture_without_objects_is_shown_as_it_is():
+def test_a_picture_without_objects_is_unchanged():
     sample = BaseDataElement()
     nothing = torch.zeros(0, SIZE, SIZE, dtype=torch.bool)
     sample.pred_instances = instances([], nothing, [])
@@ -166,7 +166,7 @@ def test_ignored_pixels_stay_unpainted():
     assert pixel(sheet, 1, 50, 100) == (255, 255, 255)  # where two classes meet
 
 
-def test_one_row_a_picture_and_one_column_a_side():
+def test_one_row_per_picture_and_one_column_per_side():
     maps = [np.zeros((SIZE, SIZE), np.uint8)] * 2
     both = SheetRow(grey_picture(), label_maps(*maps))
     truth = SheetRow(grey_picture(), label_maps(maps[0]))
@@ -177,7 +177,7 @@ def test_one_row_a_picture_and_one_column_a_side():
     assert one.shape[1] - narrow.shape[1] == SIZE + sheets.GAP
 
 
-def test_legend_names_only_what_is_seen():
+def test_legend_names_only_visible_classes():
     truth = np.zeros((SIZE, SIZE), np.uint8)
     row = SheetRow(grey_picture(), label_maps(truth))
     sheet = draw_sheet([row], ['a', 'b'], PALETTE)
@@ -238,17 +238,17 @@ def test_predictions_without_truth_are_neither_right_nor_wrong():
 @pytest.mark.parametrize(
     'sample', [label_maps(np.full((8, 8), 2, np.uint8)), prediction(0, 2).sample]
 )
-def test_a_class_without_a_name_is_refused(sample):
+def test_a_class_without_a_name_is_an_error(sample):
     with pytest.raises(ValueError, match='class 2, but 2 classes are named'):
         draw_sheet([SheetRow(grey_picture(), sample)], ['a', 'b'])
 
 
-def test_an_empty_sheet_is_refused():
+def test_an_empty_sheet_is_an_error():
     with pytest.raises(ValueError, match='at least one row'):
         draw_sheet([], ['a'])
 
 
-def test_names_with_dollars_are_no_formulas():
+def test_names_with_dollars_are_not_formulas():
     row = SheetRow(grey_picture(), label_maps(np.zeros((SIZE, SIZE), np.uint8)))
     assert draw_sheet([row], ['$a_{$'], title='$\\frac$').size
 
@@ -259,13 +259,13 @@ def test_long_names_are_shortened():
     assert shorten('fits', 60, 12) == 'fits'
 
 
-def test_more_classes_than_colours_get_colours_of_their_own():
+def test_more_classes_than_colours_get_distinct_colours():
     colors = sheets.class_colors(40, palette=PALETTE)
     assert len({tuple(color) for color in colors.tolist()}) == 40
     assert sheets.class_colors(2, PALETTE).tolist() == [list(c) for c in PALETTE]
 
 
-def test_pictures_are_written_whole_or_not_at_all(tmp_path):
+def test_pictures_are_written_completely(tmp_path):
     picture = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
     save_image(tmp_path / 'new' / 'a.png', picture)
     read = cv2.imread(str(tmp_path / 'new' / 'a.png'))[..., ::-1]

@@ -1,9 +1,9 @@
 """PatchConvNet-B120 as the column of a detector or segmentor.
 
-Taps at 1/3, 1/2, 2/3 and all of the depth follow XCiT, the recipe that the paper's
-authors point to; stochastic depth 0.15 is that of its largest model with known values,
-XCiT-M24/16. The paper's own values are not published.
-Which weights they started from is not known either: these are trained on ImageNet-1k.
+Taps at 1/3, 1/2, 2/3 and all of the depth follow XCiT, to which the paper's authors
+refer. Stochastic depth 0.15 is the value of XCiT-M24/16, its largest model with known
+values. The paper publishes neither its own values nor the weights it started from;
+these weights are trained on ImageNet-1k.
 """
 
 width = 768

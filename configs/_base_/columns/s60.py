@@ -1,9 +1,8 @@
 """PatchConvNet-S60 as the column of a detector or segmentor.
 
-Taps at 1/3, 1/2, 2/3 and all of the depth and stochastic depth 0.05 follow
-XCiT-S12/16, the recipe that the paper's authors point to; the paper's own
-values are not published.
-Which weights they started from is not known either: these are trained on ImageNet-1k.
+Taps at 1/3, 1/2, 2/3 and all of the depth, and stochastic depth 0.05, follow
+XCiT-S12/16, to which the paper's authors refer. The paper publishes neither its own
+values nor the weights it started from; these weights are trained on ImageNet-1k.
 """
 
 width = 384

@@ -1,9 +1,9 @@
 """A column of 12 blocks, 128 wide, for small data and random weights.
 
-Two things differ from the published columns, as so short a training, at its learning
-rate, scores better by them on two of three data sets (`configs/ablation`): BatchNorm in
-the blocks, and Kaiming's initialization. The framework's, which the official code
-keeps, shrinks noise thirtyfold in the stem, and needs a lower rate.
+It differs from the published columns in two ways: BatchNorm in the blocks, and Kaiming
+initialization. Short trainings score better with them on two of three data sets
+(`configs/ablation`). The default initialization, which the official code uses, shrinks
+noise thirtyfold in the stem and needs a lower learning rate.
 """
 
 width = 128

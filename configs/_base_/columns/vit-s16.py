@@ -1,6 +1,6 @@
-"""ViT-S/16 of mmpretrain as the column: the pyramids serve any stride-16 map.
+"""ViT-S/16 of mmpretrain as the column: the pyramids work with any stride-16 map.
 
-Weights of DeiT-S, stochastic depth 0.05 as for the S60.
+Weights of DeiT-S; stochastic depth 0.05 as for S60.
 """
 
 width = 384

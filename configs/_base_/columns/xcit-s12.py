@@ -1,7 +1,7 @@
 """XCiT-S12/16 of mmpretrain as the column, with the taps of its authors.
 
-Their dense backbone drops the class attention, the host's keeps it without a gradient,
-so several processes need `find_unused_parameters`.
+The authors' dense backbone drops the class attention. mmpretrain's keeps it without a
+gradient, so several processes need `find_unused_parameters`.
 """
 
 width = 384

@@ -1,7 +1,7 @@
 """Small pictures with label maps in the layout of ADE20K, not resized for testing.
 
-`images/` and `annotations/`, each with `training/` and `validation/`, lie below
-`data_root`; in the maps 0 is not labelled and classes start at 1.
+`data_root` holds `images/` and `annotations/`, each with `training/` and `validation/`.
+In the maps 0 means unlabelled, and classes start at 1.
 """
 
 _base_ = 'mmseg::_base_/datasets/ade20k.py'
@@ -13,7 +13,7 @@ crop_size = (128, 128)
 train_pipeline = _base_.train_dataloader.dataset.pipeline
 of_type(train_pipeline, 'RandomResize').update(scale=crop_size, ratio_range=(0.75, 1.5))
 of_type(train_pipeline, 'RandomCrop').crop_size = crop_size
-replace(train_pipeline, 'PhotoMetricDistortion')  # colours carry meaning here
+replace(train_pipeline, 'PhotoMetricDistortion')  # colours identify classes here
 for loader in (_base_.val_dataloader, _base_.test_dataloader):
     replace(loader.dataset.pipeline, 'Resize', dict(type='Resize', scale_factor=1.0))
 

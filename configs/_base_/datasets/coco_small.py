@@ -1,6 +1,6 @@
 """Small pictures in COCO format, not resized: random crops for training.
 
-`images/{train,val}` and `annotations/instances_{train,val}.json` below `data_root`.
+`data_root` holds `images/{train,val}` and `annotations/instances_{train,val}.json`.
 """
 
 _base_ = 'mmdet::_base_/datasets/coco_instance.py'

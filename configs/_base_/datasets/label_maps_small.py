@@ -1,7 +1,7 @@
 """Pictures with label maps, in a layout that needs no conversion.
 
-`images/{train,val}/*.jpg` and `labels/{train,val}/*.png` lie below `data_root`; a pixel
-of a map holds its class, from 0, or 255 where nobody labelled it.
+`data_root` holds `images/{train,val}/*.jpg` and `labels/{train,val}/*.png`. A pixel of
+a map holds its class, numbered from 0, or 255 if it is unlabelled.
 """
 
 _base_ = 'mmseg::_base_/datasets/ade20k.py'

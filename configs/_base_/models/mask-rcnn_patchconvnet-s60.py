@@ -1,6 +1,6 @@
 """The small Mask R-CNN on PatchConvNet-S60 with official weights.
 
-Taps and stochastic depth are those of `../columns/s60.py`; the stem's maps join too.
+Taps and stochastic depth are as in `../columns/s60.py`; the stem's maps are added too.
 """
 
 _base_ = 'mask-rcnn_patchconvnet-tiny.py'

@@ -1,7 +1,6 @@
 """A small Mask R-CNN for two CPU cores: a column of 12 blocks, 128 wide.
 
-The stem's maps of stride 4 and 8 join the pyramid, which a column needs where objects
-are small.
+The stem's maps of strides 4 and 8 are added to the pyramid, as small objects need them.
 """
 
 _base_ = [

@@ -1,6 +1,6 @@
 """The small UperNet on PatchConvNet-S60 with official weights.
 
-Taps and stochastic depth are those of `../columns/s60.py`; the stem's maps join too.
+Taps and stochastic depth are as in `../columns/s60.py`; the stem's maps are added too.
 """
 
 _base_ = 'upernet_patchconvnet-tiny.py'

@@ -1,4 +1,4 @@
-"""The folded block: equal on every path, and differentiable in its input."""
+"""The folded block: equal in every implementation, differentiable in its input."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def folded_block(dtype: torch.dtype = torch.float32) -> FoldedBlock:
 
 @pytest.mark.parametrize('library', processor.LIBRARIES)
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
-# One large picture has the gate in the weight, others in the map.
+# A single large image multiplies the gate into the weight, others into the map.
 @pytest.mark.parametrize('size', [(2, 7, 5), (1, 1, 1), (1, 16, 16), (2, 16, 16)])
 def test_the_cpu_path_equals_the_eager_one(library, dtype, size, choose_library):
     choose_library(library)
@@ -57,7 +57,7 @@ def test_the_cpu_path_equals_the_eager_one(library, dtype, size, choose_library)
 
 
 @pytest.mark.parametrize('capability', ['DEFAULT', 'AVX2', 'AVX512'])
-def test_the_processor_chooses_the_library(capability, choose_library, monkeypatch):
+def test_the_library_depends_on_the_processor(capability, choose_library, monkeypatch):
     monkeypatch.delenv(processor.VARIABLE, raising=False)
     monkeypatch.setattr(processor, 'cpu_capability', lambda: capability)
     processor.product_library.cache_clear()
@@ -92,7 +92,7 @@ def test_a_folded_column_has_shapes_on_the_meta_device(dtype):
     assert (tuple(x.shape), x.dtype) == ((1, 32, 3, 5), dtype)
 
 
-def test_a_column_that_cannot_be_folded_stays_as_it_is():
+def test_a_column_that_cannot_be_folded_stays_unchanged():
     column = PatchConvNet(ARCH, norm_cfg=dict(type='GN', num_groups=4)).train()
     before = dict(column.named_modules())
     with pytest.raises(ValueError, match=r'GroupNorm.*LayerNorm or BatchNorm'):

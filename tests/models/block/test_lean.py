@@ -1,4 +1,4 @@
-"""The lean block: equal to the plain one, forward and backward, in three maps."""
+"""The lean block: equal to the eager one, forward and backward, with three maps."""
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ def random(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64).requires_grad_()
 
 
-PASSES = torch.tensor([0.0, 2.0], dtype=torch.float64).view(-1, 1, 1, 1)
+KEEP_MASK = torch.tensor([0.0, 2.0], dtype=torch.float64).view(-1, 1, 1, 1)
 MAP = (2, 3, 2, 4)
 
 
@@ -68,11 +68,11 @@ MAP = (2, 3, 2, 4)
         (GeluDepthwise, [MAP, (4, 9), (4,)]),
         (
             GatedResidual,
-            [MAP, MAP, PASSES, (2, 4), (2,), (4, 2), (4,), (4, 4), (4,), (4,)],
+            [MAP, MAP, KEEP_MASK, (2, 4), (2,), (4, 2), (4,), (4, 4), (4,), (4,)],
         ),
     ],
 )
-def test_gradients_are_those_of_finite_differences(function, inputs):
+def test_gradients_equal_finite_differences(function, inputs):
     torch.manual_seed(0)
     given = [random(*x) if isinstance(x, tuple) else x for x in inputs]
     assert gradcheck(function.apply, given)
@@ -82,7 +82,7 @@ def test_gradients_are_those_of_finite_differences(function, inputs):
 def test_maps_kept_for_the_backward_pass(block_impl, expected):
     block = PatchConvBlock(32, 0.5, 0.0, block_impl=block_impl)
     x = torch.randn(2, 32, 64, 64).to(memory_format=torch.channels_last)
-    kept: dict[int, float] = {}  # in maps, by address: what is kept twice counts once
+    kept: dict[int, float] = {}  # in maps, by address: a map kept twice counts once
 
     def count(tensor: torch.Tensor) -> torch.Tensor:
         if not isinstance(tensor, torch.nn.Parameter):
@@ -95,7 +95,7 @@ def test_maps_kept_for_the_backward_pass(block_impl, expected):
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
-def test_mixed_precision_is_as_close_to_the_truth_as_the_plain_block(dtype):
+def test_mixed_precision_is_as_exact_as_the_plain_block(dtype):
     torch.manual_seed(0)
     plain, lean = pair_of_columns()
     x = torch.randn(2, 3, 64, 64)
@@ -128,7 +128,7 @@ def test_float16_loses_no_gradient_to_a_small_layer_scale(gamma, block_impl):
         assert (ours - exact).abs().max() <= 2e-2 * exact.abs().max()
 
 
-def test_without_gradients_nothing_is_lean_about_it():
+def test_without_gradients_the_eager_block_runs():
     plain, lean = pair_of_columns()
     x = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
@@ -148,7 +148,7 @@ def test_multiply_adds_can_be_counted_on_the_meta_device(settings):
 
 
 @pytest.mark.parametrize('dtype', [None, torch.bfloat16])
-def test_fake_tensors_have_the_shapes_and_dtypes_of_true_ones(dtype):
+def test_fake_tensors_have_the_same_shapes_and_dtypes(dtype):
     def described() -> list[tuple]:
         column = PatchConvNet(ARCH, block_impl='lean')
         with torch.autocast('cpu', dtype, enabled=dtype is not None):
@@ -161,6 +161,6 @@ def test_fake_tensors_have_the_shapes_and_dtypes_of_true_ones(dtype):
     assert fake == described()
 
 
-def test_another_norm_is_refused():
+def test_another_norm_is_an_error():
     with pytest.raises(ValueError, match="block_impl='lean' needs LayerNorm"):
         PatchConvNet(ARCH, block_impl='lean', norm_cfg=dict(type='BN'))

@@ -16,7 +16,7 @@ from mmpatchconvnet.models.block.triton import gated_linear, gelu_depthwise
 from mmpatchconvnet.models.block.triton.tuning import launch
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
-# What rounding the result alone costs, with room for the sums.
+# The error of rounding the result, with a margin for the sums.
 TOLERANCE = {torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 SHAPES = st.tuples(
     st.integers(1, 2), st.integers(1, 11), st.integers(1, 19), st.integers(1, 70)
@@ -108,7 +108,7 @@ def test_backward_passes_of_the_gate(shape, dtype):
     assert_close(grad_y, inputs.exact[1].grad, dtype)
 
 
-def test_maps_of_nearly_the_same_size_are_tuned_once():
+def test_maps_of_similar_size_are_tuned_once():
     sizes = []
     kernel = {None: lambda x, size: sizes.append(size)}
     for height, width in ((16, 16), (20, 24), (32, 32)):
@@ -147,7 +147,7 @@ for module in (gelu_depthwise, gated_linear):
     for name, kernel in vars(module).items():
         if name.endswith('_kernel'):
             for config in kernel.configs:
-                compile(kernel, config, 'fp32')  # what takes most memory
+                compile(kernel, config, 'fp32')  # takes most memory
             for dtype in ('fp16', 'bf16'):
                 compile(kernel, kernel.configs[0], dtype)
             print(f'{module.__name__}.{name}', len(kernel.configs))
@@ -155,7 +155,7 @@ for module in (gelu_depthwise, gated_linear):
 
 
 @pytest.mark.slow
-def test_kernels_compile_for_a_gpu_that_is_not_there():
+def test_kernels_compile_for_a_gpu_without_one():
     environment = {**os.environ, 'TRITON_INTERPRET': '0'}
     command = [sys.executable, '-c', COMPILE]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
