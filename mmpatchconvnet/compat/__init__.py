@@ -8,11 +8,11 @@ Two things are missing after a plain `pip install`:
   lacks.
 
 Nothing is replaced that works: compiled ops, where there are any, are used. mmengine
-takes a second to import, so `follow_up.py` changes its modules when they are imported.
+takes a second to import, so `import_hook.py` waits until its modules are imported.
 """
 
 from mmpatchconvnet.compat.finder import OpsFinder, add_finder, ops_are_compiled
-from mmpatchconvnet.compat.follow_up import import_after
+from mmpatchconvnet.compat.import_hook import import_after
 
 __all__ = ['OpsFinder', 'import_after', 'install', 'ops_are_compiled']
 
