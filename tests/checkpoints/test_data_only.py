@@ -69,7 +69,7 @@ def test_whatever_the_scheme(marker, tmp_path, monkeypatch):
     assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
     with pytest.raises(CheckpointError, match='torchvision://nonsense cannot be read'):
         load_checkpoint(nn.Linear(1, 1), 'torchvision://nonsense')
-    with pytest.raises(CheckpointError, match=r'nowhere\.pth is no file'):
+    with pytest.raises(CheckpointError, match=r'nowhere\.pth is not a file'):
         load_checkpoint(nn.Linear(1, 1), 'nowhere.pth')
 
 
@@ -151,6 +151,23 @@ def test_what_mmengine_logs_is_read_and_the_allow_list_stays(tmp_path):
     with torch.serialization.safe_globals([HistoryBuffer]):
         load_file(path)
         assert HistoryBuffer in torch.serialization.get_safe_globals()
+
+
+@pytest.mark.parametrize('dtype', ['O', 'V8', [('field', 'O')]])
+def test_arrays_of_anything_but_plain_values_are_refused(dtype, tmp_path):
+    path = tmp_path / 'array.pth'
+    torch.save(np.zeros(1, dtype), path)
+    with pytest.raises(CheckpointError, match=r'array\.pth holds numpy\.dtype'):
+        load_file(path)
+
+
+@pytest.mark.parametrize('code', np.typecodes['AllInteger'] + 'efdFD?SU')
+def test_arrays_of_plain_values_are_read(code, tmp_path):
+    path = tmp_path / 'array.pth'
+    array = np.array([1, 0]).astype(code)
+    torch.save([array, array[0]], path)
+    read, scalar = load_file(path)
+    assert read.dtype == array.dtype and (read == array).all() and scalar == array[0]
 
 
 class Attribute:
