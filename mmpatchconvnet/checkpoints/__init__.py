@@ -1,8 +1,10 @@
 """Checkpoints: official ones and ours, read safely, renamed and loaded strictly.
 
-Importing this makes mmengine and its hosts read theirs as data only, see `data_only`.
+Importing this makes mmengine and its hosts read theirs as data only, see `data_only`,
+and pickles too, see `pickles`.
 """
 
+from mmpatchconvnet.checkpoints import pickles  # noqa: F401  changes mmengine
 from mmpatchconvnet.checkpoints.conversion import (
     CheckpointError,
     backbone_weights,

@@ -19,7 +19,6 @@ from mmpatchconvnet.checkpoints.conversion import (
     count_numbers,
     tables_for_ours,
 )
-from mmpatchconvnet.checkpoints.files import WEB
 from mmpatchconvnet.checkpoints.loading import read_weights
 
 MODES = ('to-ours', 'to-official', 'backbone')
@@ -49,8 +48,8 @@ def convert_file(
         mode: `to-ours` makes an official file an mmpretrain classifier, `to-official`
             is the way back, and `backbone` keeps only the PatchConvNet of a classifier,
             detector or segmentor.
-        source: A file, a URL, or `deit://` with the name or the file of an official
-            one.
+        source: A file, a URL, one of mmengine's schemes, or `deit://` with the name or
+            the file of an official one.
         target: The file to write, whole or not at all.
         overwrite: Replace the target if it exists.
 
@@ -64,9 +63,6 @@ def convert_file(
         raise CheckpointError(f'mode={mode!r}: give one of {", ".join(MODES)}.')
     if Path(target).exists() and not overwrite:
         raise CheckpointError(f'{target} exists: give another name, or --overwrite.')
-    if '://' in source and not source.startswith(('deit://', *WEB)):
-        # mmengine reads what is behind other schemes, and not by weights_only=True.
-        raise CheckpointError(f'{source} is no file: download it, or give deit://NAME.')
     given = read_weights(source)
     if mode == 'backbone':
         ours, written = given, backbone_weights(given)

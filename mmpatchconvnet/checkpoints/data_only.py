@@ -19,8 +19,8 @@ import torch
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 
-from mmpatchconvnet.checkpoints.config_text import drop_code
 from mmpatchconvnet.checkpoints.conversion import CheckpointError
+from mmpatchconvnet.checkpoints.embedded_configs import keep_settings
 from mmpatchconvnet.checkpoints.files import local_file
 from mmpatchconvnet.checkpoints.reading import (
     allowed_globals,
@@ -64,7 +64,7 @@ def load_checkpoint(
     else:
         print_log(f'Loads checkpoint, as data only, from: {filename}', logger)
         checkpoint = load_file(path, map_location)
-    drop_code(checkpoint, filename)
+    keep_settings(checkpoint, filename)
     return checkpoint
 
 

@@ -30,7 +30,7 @@ def load_file(
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise CheckpointError(f'{path} is no file: give a checkpoint.')
+        raise CheckpointError(f'{path} is not a file: give a checkpoint.')
     try:
         with allowed_globals(), warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'Detected pickle protocol')
@@ -98,6 +98,17 @@ def log_statistic(owner: type, name: str) -> Callable:
     return vars(HistoryBuffer)[name]
 
 
+def plain_dtype(name: str, *arguments: Any) -> np.dtype:
+    """What `np.dtype` makes of the name of a number or of a string of fixed length.
+
+    In an array of objects, also as a field, the bytes of a file would be pointers.
+    """
+    dtype = np.dtype(name, *arguments)
+    if dtype.char not in PLAIN_DTYPES:
+        raise pickle.UnpicklingError(f'GLOBAL numpy.dtype of {name} is refused')
+    return dtype
+
+
 def under_name(function: Callable, module: str, name: str) -> Callable:
     """A function that torch's list of allowed globals knows by another name."""
 
@@ -111,12 +122,13 @@ def under_name(function: Callable, module: str, name: str) -> Callable:
 # What a pickled HistoryBuffer consists of. The functions that make arrays and scalars
 # have moved from numpy.core to numpy._core in numpy 2.
 NUMPY_MAKERS: list[Any] = [x.__reduce__()[0] for x in (np.empty(0), np.float64())]
+PLAIN_DTYPES = np.typecodes['AllInteger'] + np.typecodes['AllFloat'] + '?SU'
 ALLOWED: list[Any] = [
     HistoryBuffer,
     under_name(log_statistic, 'builtins', 'getattr'),
     np.ndarray,
-    np.dtype,
-    *{type(np.dtype(code)) for code in np.typecodes['All']},
+    under_name(plain_dtype, 'numpy', 'dtype'),
+    *{type(np.dtype(code)) for code in PLAIN_DTYPES},
     *(
         under_name(function, f'numpy.{core}.multiarray', function.__name__)
         for function in NUMPY_MAKERS

@@ -8,12 +8,12 @@ Two things are missing after a plain `pip install`:
   lacks.
 
 What works is not replaced: compiled ops are used where they are installed.
-mmengine takes a second to import, so `follow_up.py` changes its modules when they are
+mmengine takes a second to import, so `import_hook.py` changes its modules when they are
 imported.
 """
 
 from mmpatchconvnet.compat.finder import OpsFinder, add_finder, ops_are_compiled
-from mmpatchconvnet.compat.follow_up import import_after
+from mmpatchconvnet.compat.import_hook import import_after
 
 __all__ = ['OpsFinder', 'import_after', 'install', 'ops_are_compiled']
 

@@ -108,6 +108,9 @@ class PatchConvNet(StrictModule):
         (1, 32, 4, 16)
     """
 
+    # A checkpoint holds the blocks behind the last tap too.
+    optional_keys = r'blocks\.\d+\.'
+
     def __init__(
         self,
         arch: str | dict = 's60',

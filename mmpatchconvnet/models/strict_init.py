@@ -8,9 +8,6 @@ from torch import nn
 
 from mmpatchconvnet.checkpoints import load_weights
 
-# A column is built up to its last tap; checkpoints also hold the blocks after it.
-UNBUILT = r'(?:blocks\.)?\d+\.'
-
 
 class StrictModule(BaseModule):
     """mmengine's module, but a `Pretrained` checkpoint that does not fit is an error.
@@ -20,6 +17,8 @@ class StrictModule(BaseModule):
     """
 
     init_cfg: dict | list[dict] | None
+    # A pattern of keys that a checkpoint may hold and the module may lack.
+    optional_keys: str | None = None
 
     def init_weights(self) -> None:
         """Initialize as `init_cfg` says, from checkpoints last, as mmengine does.
@@ -48,7 +47,8 @@ class StrictPretrained(PretrainedInit):
 
     def __call__(self, module: nn.Module) -> None:
         prefix = f'{self.prefix.rstrip(".")}.' if self.prefix else ''
-        load_weights(module, self.checkpoint, prefix, optional=UNBUILT)
+        optional = getattr(module, 'optional_keys', None)  # an override is any module
+        load_weights(module, self.checkpoint, prefix, optional)
         if hasattr(module, '_params_init_info'):  # mmengine's log of initializations
             update_init_info(module, init_info=self._get_init_info())
 

@@ -101,7 +101,7 @@ def test_load_weights_is_strict(official, classifier, tmp_path):
     torch.save(official, path)
     with pytest.raises(ValueError, match='fit ImageClassifier: it has the unknown'):
         load_weights(classifier, path)
-    with pytest.raises(ValueError, match=r'nowhere\.pth is no file'):
+    with pytest.raises(ValueError, match=r'nowhere\.pth is not a file'):
         load_weights(classifier, 'nowhere.pth')
     torch.save([torch.zeros(1)], path)
     with pytest.raises(ValueError, match='holds a list has no named tensors'):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from goldens import official_state_dict
 from mmengine.registry import init_default_scope
+from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from mmpatchconvnet import AttentionPooling, PatchConvNet, cli
@@ -161,9 +162,13 @@ def test_the_report_counts_what_was_written_and_left_out(tmp_path):
     ]
 
 
-def test_what_mmengine_would_unpickle_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match='is no file: download it'):
-        convert_file('backbone', 's3://example/in.pth', tmp_path / 'out.pth')
+def test_a_source_may_have_a_scheme_of_mmengine(tmp_path, monkeypatch):
+    source, target = tmp_path / 'in.pth', tmp_path / 'out.pth'
+    torch.save(dense(), source)
+    schemes = {'store://': lambda *_: torch.load(source), **CheckpointLoader._schemes}
+    monkeypatch.setattr(CheckpointLoader, '_schemes', schemes)
+    convert_file('backbone', 'store://in.pth', target)
+    assert 'stem.convs.0.weight' in torch.load(target)
 
 
 @pytest.mark.parametrize('mode', ['to-ours', 'to-official', 'backbone'])

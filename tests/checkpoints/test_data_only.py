@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 from booby_trap import write_raw_trap, write_trap
+from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, load_checkpoint
 from torch import nn
 
 from mmpatchconvnet.checkpoints import CheckpointError, load_file
-from mmpatchconvnet.checkpoints.config_text import is_plain
+from mmpatchconvnet.checkpoints.embedded_configs import plain_text
 
 DEMO = Path(__file__).parents[2] / 'configs' / 'demo'
 CODE = "model = __import__('os').system('true')"
@@ -68,7 +69,7 @@ def test_whatever_the_scheme(marker, tmp_path, monkeypatch):
     assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
     with pytest.raises(CheckpointError, match='torchvision://nonsense cannot be read'):
         load_checkpoint(nn.Linear(1, 1), 'torchvision://nonsense')
-    with pytest.raises(CheckpointError, match=r'nowhere\.pth is no file'):
+    with pytest.raises(CheckpointError, match=r'nowhere\.pth is not a file'):
         load_checkpoint(nn.Linear(1, 1), 'nowhere.pth')
 
 
@@ -152,6 +153,23 @@ def test_what_mmengine_logs_is_read_and_the_allow_list_stays(tmp_path):
         assert HistoryBuffer in torch.serialization.get_safe_globals()
 
 
+@pytest.mark.parametrize('dtype', ['O', 'V8', [('field', 'O')]])
+def test_arrays_of_anything_but_plain_values_are_refused(dtype, tmp_path):
+    path = tmp_path / 'array.pth'
+    torch.save(np.zeros(1, dtype), path)
+    with pytest.raises(CheckpointError, match=r'array\.pth holds numpy\.dtype'):
+        load_file(path)
+
+
+@pytest.mark.parametrize('code', np.typecodes['AllInteger'] + 'efdFD?SU')
+def test_arrays_of_plain_values_are_read(code, tmp_path):
+    path = tmp_path / 'array.pth'
+    array = np.array([1, 0]).astype(code)
+    torch.save([array, array[0]], path)
+    read, scalar = load_file(path)
+    assert read.dtype == array.dtype and (read == array).all() and scalar == array[0]
+
+
 class Attribute:
     def __init__(self, owner: type, name: str) -> None:
         self.owner, self.name = owner, name
@@ -170,20 +188,46 @@ def test_only_statistics_are_read_as_attributes(owner, name, tmp_path):
         load_file(path)
 
 
+def with_config(text: str | None) -> dict:
+    """A checkpoint with a config wherever mmengine may read one."""
+    return dict(
+        state_dict={},
+        meta=dict(cfg=text, config=text, seed=1),
+        message_hub=dict(runtime_info=dict(cfg=text)),
+    )
+
+
 def test_a_config_in_a_checkpoint_holds_settings_only(tmp_path):
     path = tmp_path / 'weights.pth'
-    plain = "model = dict(type='A', size=(1, -2), x={'a': None})\n"
-    for text in (plain, CODE):
-        content = dict(
-            meta=dict(cfg=text, config=text, seed=1),
-            message_hub=dict(runtime_info=dict(cfg=text)),
-        )
-        torch.save(content, path)
-        read = CheckpointLoader.load_checkpoint(str(path))
-        if text == plain:
-            assert read == content
-        else:
-            assert read == dict(meta=dict(seed=1), message_hub=dict(runtime_info={}))
+    plain = "model = {'type': 'A', 'size': (1, -2), 'x': {'a': None}}\n"
+    for text in (plain, f'{plain}# a comment'):
+        torch.save(with_config(text), path)
+        assert CheckpointLoader.load_checkpoint(str(path)) == with_config(plain)
+    torch.save(with_config(CODE), path)
+    read = CheckpointLoader.load_checkpoint(str(path))
+    assert read['meta'] == dict(seed=1)
+    assert read['message_hub'] == dict(runtime_info={})
+
+
+def test_what_mmengine_replaces_in_a_config(marker, tmp_path):
+    text = """x = {{'$NOPE:".*",open("M","w")'}} # ",open"M","w"'}}"""
+    text = text.replace('M', str(marker))
+    path = tmp_path / 'weights.pth'
+    torch.save(with_config(text), path)
+    read = CheckpointLoader.load_checkpoint(str(path))
+    for config in read['meta'].values():
+        if isinstance(config, str):
+            Config.fromstring(config, '.py')
+
+
+def test_a_config_in_a_checkpoint_builds_registered_types_only(marker, tmp_path):
+    from mmdet.apis import DetInferencer
+
+    command = dict(type='subprocess.Popen', args=f'mkdir {marker}', shell=True)
+    path = tmp_path / 'weights.pth'
+    torch.save(with_config(f"default_scope = 'mmdet'\nmodel = {command}"), path)
+    with pytest.raises(ValueError, match='Cannot find the config'):
+        DetInferencer(weights=str(path), device='cpu')
 
 
 @pytest.mark.parametrize(
@@ -194,20 +238,39 @@ def test_a_config_in_a_checkpoint_holds_settings_only(tmp_path):
         "_base_ = 'code.py'",
         'dict = exec',
         'a = dict(b=[exec("")])',
+        'a = dict(**exec(""))',
         'a = {**exec("")}',
         'a[exec("")] = 1',
         'a = f"{exec(0)}"',
         'a = lambda: 1',
+        "a = {{'$X:1'}}",
+        "a = '{{ $X:1 }}'",
+        "a = '\\x7b{$X:1}}'",
+        "a = [dict(type='os.system')]",
+        "a = dict(type='os')",
+        "a = dict(type='mmcv.convert_video')",
+        "a = dict(type='mmengine.dump')",
+        "a = dict(type='mmpatchconvnet.import_module')",
+        "a = dict(type='mmdet.apis.init_detector')",
+        "a = dict(type='mmpretrain.torchvision/ConvertImageDtype')",
+        "a = dict(type='A', _scope_='evil')",
+        "optim_wrapper = dict(constructor='os.system')",
+        "default_scope = 'evil'",
+        "runner_type = 'os.system'",
+        "custom_imports = dict(imports=['evil'])",
+        "custom_imports = 'evil'",
+        "a = dict(type='HuggingFaceClassifier', trust_remote_code=True)",
         'def',
         None,
     ],
 )
-def test_no_code_is_plain(text):
-    assert not is_plain(text)
+def test_code_is_not_plain(text):
+    with pytest.raises((ValueError, TypeError, SyntaxError)):
+        plain_text(text)
 
 
-def test_what_mmengine_writes_is_plain():
-    from mmengine.config import Config
-
-    config = DEMO / 'classifier_patchconvnet-tiny_scenes.py'
-    assert is_plain(Config.fromfile(config).pretty_text)
+@pytest.mark.parametrize('name', ['classifier', 'mask-rcnn', 'upernet'])
+def test_what_mmengine_writes_is_plain(name):
+    config = Config.fromfile(DEMO / f'{name}_patchconvnet-tiny_scenes.py')
+    text = plain_text(config.pretty_text)
+    assert Config.fromstring(text, '.py').to_dict() == config.to_dict()

@@ -89,3 +89,12 @@ def test_blocks_behind_the_last_tap_may_be_in_the_file(tmp_path):
     column = PatchConvNet(arch, out_indices=0, init_cfg=init_cfg)
     column.init_weights()
     assert (column.blocks[0].norm.weight == 7).all()
+
+
+@pytest.mark.parametrize('key', ['1.weight', 'blocks.1.weight'])
+def test_only_a_column_may_leave_blocks_out(key, tmp_path):
+    path = tmp_path / 'weights.pth'
+    init_cfg = saved(MODULES['simple'](None), path)
+    torch.save({**torch.load(path), f'part.{key}': torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError, match=f'has the unknown 1 keys {key}'):
+        MODULES['simple'](init_cfg).init_weights()
