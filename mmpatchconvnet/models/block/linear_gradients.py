@@ -57,7 +57,8 @@ def scaled_linear_gradients(
     bias)) is sum(weight * (grad @ x)) + sum(bias * grad).
     """
     size: Any = 1.0
-    if x.dtype == torch.float16:  # before gamma, sums over all pixels leave its range
+    # Before gamma, sums over all pixels leave the range of float16.
+    if x.dtype == torch.float16 and x.numel():
         size = grad.abs().amax().float() * (grad.numel() / len(gamma)) ** 0.5
         size = size.clamp(min=torch.finfo(torch.float32).tiny)
         grad = grad / size
