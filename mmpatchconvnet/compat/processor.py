@@ -5,7 +5,6 @@ import platform
 from functools import cache
 from pathlib import Path
 
-LIBRARIES = ('onednn', 'mkl')
 VARIABLE = 'MMPATCHCONVNET_CPU_PRODUCTS'
 
 
@@ -25,23 +24,35 @@ def cpu_capability() -> str:
     return torch.backends.cpu.get_cpu_capability()
 
 
+def product_libraries() -> tuple[str, str]:
+    """oneDNN, and what torch itself multiplies by: `mkl` where it was built with MKL.
+
+    Elsewhere, as on ARM, this is `torch`: OpenBLAS, Accelerate or the like.
+    """
+    import torch
+
+    return 'onednn', 'mkl' if torch.backends.mkl.is_available() else 'torch'
+
+
 @cache
 def product_library() -> str:
-    """The library that multiplies matrices in float32: `onednn` or `mkl`.
+    """The library that multiplies matrices in float32: `onednn`, `mkl` or `torch`.
 
-    oneDNN with AVX-512, MKL otherwise, see `models/block/cpu.py`. The choice is the
-    same in every run on one machine; the environment variable
+    oneDNN with AVX-512, what torch itself uses otherwise, see `models/block/cpu.py`.
+    The choice is the same in every run on one machine; the environment variable
     MMPATCHCONVNET_CPU_PRODUCTS, read once, takes precedence.
 
     Raises:
-        ValueError: The variable names neither.
+        ValueError: The variable names none that this build of torch has.
     """
+    libraries = product_libraries()
     chosen = os.environ.get(VARIABLE)
     if chosen is None:
-        return 'onednn' if cpu_capability() == 'AVX512' else 'mkl'
-    if chosen not in LIBRARIES:
+        onednn, own = libraries
+        return onednn if cpu_capability() == 'AVX512' else own
+    if chosen not in libraries:
         raise ValueError(
-            f'{VARIABLE}={chosen!r} is unknown: set it to {" or ".join(LIBRARIES)}, '
-            'or unset it.'
+            f'{VARIABLE}={chosen!r} is unknown here: set it to '
+            f'{" or ".join(libraries)}, or unset it.'
         )
     return chosen

@@ -1,9 +1,9 @@
 """Steps of the block on a CPU, each by the library that is fast on this processor.
 
-torch multiplies by MKL and brings a second library, oneDNN, which adds a GELU or a sum
-in the same pass. With AVX-512 oneDNN is faster (on AMD about twice, as MKL takes its
-AVX2 path there); with AVX2 its GELU after a product is slow, and MKL with a GELU in
-place is faster. docs/speed.md has the measurements.
+torch multiplies by MKL (on ARM by another library) and brings a second one, oneDNN,
+which adds a GELU or a sum in the same pass. With AVX-512 oneDNN is faster (on AMD about
+twice, as MKL takes its AVX2 path there); with AVX2 its GELU after a product is slow,
+and MKL with a GELU in place is faster. docs/speed.md has the measurements.
 
 `torch.compile` uses the same operators of oneDNN; torch gives them no public name.
 """

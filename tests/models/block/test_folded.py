@@ -5,6 +5,7 @@ import torch
 
 from mmpatchconvnet import PatchConvNet
 from mmpatchconvnet.compat import processor
+from mmpatchconvnet.compat.doctor import look_at_products
 from mmpatchconvnet.models.block import cpu
 from mmpatchconvnet.models.block.folded import FoldedBlock
 
@@ -38,7 +39,7 @@ def folded_block(dtype: torch.dtype = torch.float32) -> FoldedBlock:
     return column.blocks[0].to(dtype)
 
 
-@pytest.mark.parametrize('library', processor.LIBRARIES)
+@pytest.mark.parametrize('library', processor.product_libraries())
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 # One large picture has the gate in the weight, others in the map.
 @pytest.mark.parametrize('size', [(2, 7, 5), (1, 1, 1), (1, 16, 16), (2, 16, 16)])
@@ -56,20 +57,29 @@ def test_the_cpu_path_equals_the_eager_one(library, dtype, size, choose_library)
     assert torch.equal(x, given), 'an earlier map may be a tap'
 
 
-@pytest.mark.parametrize('capability', ['DEFAULT', 'AVX2', 'AVX512'])
-def test_the_processor_chooses_the_library(capability, choose_library, monkeypatch):
+@pytest.mark.parametrize('capability', ['DEFAULT', 'SVE256', 'AVX2', 'AVX512'])
+@pytest.mark.parametrize('own', ['mkl', 'torch'])
+def test_the_processor_chooses_the_library(
+    capability, own, choose_library, monkeypatch
+):
     monkeypatch.delenv(processor.VARIABLE, raising=False)
     monkeypatch.setattr(processor, 'cpu_capability', lambda: capability)
+    monkeypatch.setattr(torch.backends.mkl, 'is_available', lambda: own == 'mkl')
     processor.product_library.cache_clear()
-    expected = 'onednn' if capability == 'AVX512' else 'mkl'
+    expected = 'onednn' if capability == 'AVX512' else own
     assert processor.product_library() == expected
+    assert look_at_products().state.startswith(f'{expected} with')
     choose_library('onednn')
     assert processor.product_library() == 'onednn'
 
 
-def test_an_unknown_library_is_refused(choose_library):
-    choose_library('blis')
-    with pytest.raises(ValueError, match=r"CPU_PRODUCTS='blis'.*onednn or mkl"):
+@pytest.mark.parametrize(
+    ('name', 'own'), [('blis', 'mkl'), ('torch', 'mkl'), ('mkl', 'torch')]
+)
+def test_a_library_that_torch_lacks_is_refused(name, own, choose_library, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkl, 'is_available', lambda: own == 'mkl')
+    choose_library(name)
+    with pytest.raises(ValueError, match=f"CPU_PRODUCTS='{name}'.*onednn or {own}"):
         processor.product_library()
 
 
