@@ -43,7 +43,7 @@ def switch_to_deploy(model: nn.Module, dtype: torch.dtype | None = None) -> nn.M
 
     Raises:
         ValueError: Another dtype, or another than the half precision that the model
-            already has; a norm that cannot be folded.
+            already has.
     """
     check_dtype(model, dtype)
     model.eval().requires_grad_(False)

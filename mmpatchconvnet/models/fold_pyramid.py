@@ -22,6 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from mmpatchconvnet.models.plain import has_hooks, is_plain_batch_norm
 from mmpatchconvnet.models.pyramids import DeconvPyramid
 
 # Batch, height and width of the maps at scale 1 in the recorded runs: two small
@@ -181,10 +182,6 @@ def copy_to_meta(module: nn.Module) -> Any:
     return deepcopy(module, memo)
 
 
-def has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
 def is_plain_1x1(conv: nn.Conv2d) -> bool:
     """Whether it is a product of the channels of each pixel and nothing else."""
     geometry = (conv.kernel_size, conv.stride, conv.padding, conv.groups)
@@ -192,17 +189,6 @@ def is_plain_1x1(conv: nn.Conv2d) -> bool:
         type(conv) is nn.Conv2d
         and geometry == ((1, 1), (1, 1), (0, 0), 1)
         and not has_hooks(conv)
-    )
-
-
-def is_plain_batch_norm(norm: Any) -> bool:
-    """Whether it is a scale and a shift of each channel and nothing else."""
-    return (
-        isinstance(norm, _BatchNorm)
-        and type(norm).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
-        and norm.running_mean is not None
-        and not norm.training
-        and not has_hooks(norm)
     )
 
 

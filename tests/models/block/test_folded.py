@@ -1,12 +1,17 @@
 """The folded block: equal on every path, and differentiable in its input."""
 
+import re
+
 import pytest
 import torch
 
 from mmpatchconvnet import PatchConvNet
 from mmpatchconvnet.compat import processor
 from mmpatchconvnet.compat.doctor import look_at_products
+from mmpatchconvnet.deploy import switch_to_deploy
+from mmpatchconvnet.models import patchconvnet
 from mmpatchconvnet.models.block import cpu
+from mmpatchconvnet.models.block.eager import PatchConvBlock
 from mmpatchconvnet.models.block.folded import FoldedBlock
 
 ARCH = dict(embed_dims=32, depth=2, layer_scale_init_value=0.5)
@@ -102,10 +107,113 @@ def test_a_folded_column_has_shapes_on_the_meta_device(dtype):
     assert (tuple(x.shape), x.dtype) == ((1, 32, 3, 5), dtype)
 
 
-def test_a_column_that_cannot_be_folded_stays_as_it_is():
-    column = PatchConvNet(ARCH, norm_cfg=dict(type='GN', num_groups=4)).train()
-    before = dict(column.named_modules())
-    with pytest.raises(ValueError, match=r'GroupNorm.*LayerNorm or BatchNorm'):
-        column.switch_to_deploy()
-    assert dict(column.named_modules()) == before
-    assert column.training and all(p.requires_grad for p in column.parameters())
+class Doubled(PatchConvBlock):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class DoubledConv(torch.nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x) * 2
+
+
+def replace_block(column):
+    column.blocks[1] = Doubled(32, 0.5, 0.0)
+
+
+def dilate(column):
+    column.blocks[1].depthwise.dilation = column.blocks[1].depthwise.padding = (2, 2)
+
+
+def replace_part(column):
+    column.blocks[1].pointwise_out = DoubledConv(32, 32, 1)
+
+
+def replace_gate(column):
+    column.blocks[1].gate = torch.nn.Identity()
+
+
+def replace_norm(column):
+    column.blocks[1].norm = torch.nn.GroupNorm(4, 32)
+
+
+def use_batch_statistics(column):
+    column.blocks[1].norm = torch.nn.BatchNorm2d(32, track_running_stats=False)
+
+
+def wrap_forward(column):
+    forward = column.blocks[1].forward
+    column.blocks[1].forward = lambda x: 2 * forward(x)
+
+
+def pad_stem_in_circles(column):
+    column.stem.convs[1] = torch.nn.Conv2d(
+        4, 8, 3, 2, 1, bias=False, padding_mode='circular'
+    )
+
+
+def replace_stem(column):
+    class Stem(type(column.stem)):
+        def forward(self, x):
+            return [2 * y for y in super().forward(x)]
+
+    column.stem.__class__ = Stem
+
+
+@pytest.mark.parametrize('dtype', [None, torch.bfloat16])
+@pytest.mark.parametrize(
+    ('change', 'line'),
+    [
+        (replace_block, r'1 of 2 blocks \(Doubled may'),
+        (dilate, r'1 of 2 blocks \(depthwise has other settings'),
+        (replace_part, r'1 of 2 blocks \(DoubledConv may'),
+        (replace_gate, r'1 of 2 blocks \(Identity may'),
+        (replace_norm, r'1 of 2 blocks \(GroupNorm cannot be folded'),
+        (use_batch_statistics, r'1 of 2 blocks \(BatchNorm2d cannot be folded'),
+        (wrap_forward, r'1 of 2 blocks \(PatchConvBlock may'),
+        (pad_stem_in_circles, r'the stem \(convs.1 has other settings'),
+        (replace_stem, r'the stem \(Stem may'),
+    ],
+)
+def test_what_may_compute_otherwise_is_left_and_named(change, line, dtype, monkeypatch):
+    lines = []
+    monkeypatch.setattr(patchconvnet, 'print_log', lambda text, _: lines.append(text))
+    column = random_column(out_indices=(0, 1))
+    change(column)
+    column.eval()
+    x = torch.randn(2, 3, 48, 80)
+    with torch.no_grad():
+        before = column(x)
+        after = switch_to_deploy(column, dtype)(x)
+    for ours, theirs in zip(after, before, strict=True):
+        tolerance = 1e-5 if dtype is None else 5e-2
+        assert ours.dtype == (dtype or torch.float32)
+        assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
+    assert len(lines) == 1 and re.search(line, lines[0])
+    assert isinstance(column.blocks[0], FoldedBlock)
+
+
+@pytest.mark.parametrize('register', ['forward_hook', 'forward_pre_hook'])
+@pytest.mark.parametrize('name', ['blocks.1', 'blocks.1.norm', 'stem', 'stem.convs.2'])
+def test_hooks_are_still_called(name, register):
+    column, calls = random_column(), []
+    part = column.get_submodule(name)
+    getattr(part, f'register_{register}')(lambda *args: calls.append(args))
+    column.switch_to_deploy()
+    column(torch.randn(1, 3, 48, 80))
+    assert len(calls) == 1
+
+
+def test_backward_hooks_are_still_called():
+    column, calls = random_column(), []
+    column.blocks[1].register_full_backward_hook(lambda *args: calls.append(args))
+    column.switch_to_deploy()
+    column(torch.randn(1, 3, 48, 80, requires_grad=True))[0].sum().backward()
+    assert len(calls) == 1
+
+
+def test_a_column_of_another_norm_is_not_folded():
+    column = PatchConvNet(ARCH, norm_cfg=dict(type='GN', num_groups=4))
+    column.switch_to_deploy()
+    assert not any(isinstance(block, FoldedBlock) for block in column.blocks)
+    assert not column.training
