@@ -44,8 +44,8 @@ def switch_to_deploy(model: nn.Module, dtype: torch.dtype | None = None) -> nn.M
         sizes.
 
     Raises:
-        ValueError: An unsupported dtype; a dtype other than the half precision that the
-            model already has; a norm that cannot be folded.
+        ValueError: An unsupported dtype, or a dtype other than the half precision that
+            the model already has.
     """
     check_dtype(model, dtype)
     model.eval().requires_grad_(False)

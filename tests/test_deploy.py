@@ -18,6 +18,7 @@ from mmpatchconvnet.engine.launch import read_config
 from mmpatchconvnet.experiments.benchmark.batches import batch_of
 from mmpatchconvnet.experiments.benchmark.choices import CONFIGS
 from mmpatchconvnet.experiments.complexity import build_model, count_macs
+from mmpatchconvnet.models.block.folded import FoldedBlock
 from mmpatchconvnet.registry import MODELS
 
 ARCH = dict(embed_dims=32, depth=4, layer_scale_init_value=0.5)
@@ -44,14 +45,17 @@ def assert_close(ours: tuple, theirs: tuple) -> None:
         assert (a - b).abs().max() <= 1e-5 * b.abs().max()
 
 
-@pytest.mark.parametrize('norm_cfg', [None, dict(type='BN')])
-def test_a_column_returns_the_same(norm_cfg):
+@pytest.mark.parametrize(
+    'norm_cfg', [None, *(dict(type='BN', affine=affine) for affine in (True, False))]
+)
+def test_a_column_answers_as_before(norm_cfg):
     settings = dict(out_indices=(0, -1), drop_path_rate=0.3, norm_cfg=norm_cfg)
     column = shake(PatchConvNet(ARCH, **settings, **STEM))
     x = torch.randn(2, 3, 70, 100)
     with torch.no_grad():
         before = column(x)
         column.switch_to_deploy()
+        assert {type(block) for block in column.blocks} == {FoldedBlock}
         assert_close(column(x), before)
         column.switch_to_deploy()  # a second time changes nothing
         assert_close(column(x), before)
@@ -129,12 +133,6 @@ def test_a_wrong_dtype_changes_nothing():
     with pytest.raises(ValueError, match=r"dtype='bfloat16'.*: give torch.float32"):
         switch_to_deploy(column, 'bfloat16')
     assert column.training
-
-
-def test_a_norm_that_cannot_be_folded_is_named():
-    column = PatchConvNet(ARCH, norm_cfg=dict(type='GN', num_groups=4))
-    with pytest.raises(ValueError, match=r'GroupNorm cannot be folded .* LayerNorm or'):
-        column.switch_to_deploy()
 
 
 def detector(pyramid: dict, fpn: dict) -> nn.Module:

@@ -5,7 +5,6 @@ import platform
 from functools import cache
 from pathlib import Path
 
-LIBRARIES = ('onednn', 'mkl')
 VARIABLE = 'MMPATCHCONVNET_CPU_PRODUCTS'
 
 
@@ -25,23 +24,35 @@ def cpu_capability() -> str:
     return torch.backends.cpu.get_cpu_capability()
 
 
+def product_libraries() -> tuple[str, str]:
+    """oneDNN, and the library that torch itself uses: `mkl` if it was built with MKL.
+
+    Elsewhere, as on ARM, this is `torch`: OpenBLAS, Accelerate or the like.
+    """
+    import torch
+
+    return 'onednn', 'mkl' if torch.backends.mkl.is_available() else 'torch'
+
+
 @cache
 def product_library() -> str:
-    """The library that multiplies matrices in float32: `onednn` or `mkl`.
+    """The library that multiplies matrices in float32: `onednn`, `mkl` or `torch`.
 
-    It is oneDNN with AVX-512, MKL otherwise, see `models/block/cpu.py`, so every run on
-    one machine uses the same. The environment variable MMPATCHCONVNET_CPU_PRODUCTS,
-    read once, takes precedence.
+    It is oneDNN with AVX-512 and torch's own choice otherwise, see
+    `models/block/cpu.py`, so every run on one machine uses the same. The environment
+    variable MMPATCHCONVNET_CPU_PRODUCTS, read once, takes precedence.
 
     Raises:
-        ValueError: The variable names neither library.
+        ValueError: The variable names a library that this build of torch does not have.
     """
+    libraries = product_libraries()
     chosen = os.environ.get(VARIABLE)
     if chosen is None:
-        return 'onednn' if cpu_capability() == 'AVX512' else 'mkl'
-    if chosen not in LIBRARIES:
+        onednn, own = libraries
+        return onednn if cpu_capability() == 'AVX512' else own
+    if chosen not in libraries:
         raise ValueError(
-            f'{VARIABLE}={chosen!r} is unknown: set it to {" or ".join(LIBRARIES)}, '
-            'or unset it.'
+            f'{VARIABLE}={chosen!r} is unknown here: set it to '
+            f'{" or ".join(libraries)}, or unset it.'
         )
     return chosen

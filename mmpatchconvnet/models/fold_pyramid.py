@@ -4,13 +4,15 @@ A fine level ends with a transposed convolution, and an FPN or UPerHead starts w
 1x1 convolution of it: together they are one transposed convolution. Which convolution
 reads which level depends on many arguments of the hosts (`in_index`, `start_level`,
 `add_extra_convs`, the order of norm and activation) and on what a subclass does with
-them. So the arguments are not interpreted: the readers run once on the meta device,
-where tensors have shapes but no values, and everything that reads a level is recorded.
+them. So the arguments are not interpreted: the readers run on the meta device, where
+tensors have shapes but no values, and everything that reads a level is recorded. They
+run twice, with another batch and map size, as a reader may branch on these.
 """
 
 from collections.abc import Sequence
 from copy import deepcopy
 from itertools import chain
+from math import ceil
 from typing import Any, NamedTuple
 
 import torch
@@ -20,9 +22,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from mmpatchconvnet.models.plain import has_hooks, is_plain_batch_norm
 from mmpatchconvnet.models.pyramids import DeconvPyramid
 
-GRID = 16  # height and width of the maps at scale 1 in the recorded run
+# Batch, height and width of the maps at scale 1 in the recorded runs: two small
+# squares, and one large picture of odd size.
+RUNS = ((2, 16, 16), (1, 51, 85))
 
 
 @torch.no_grad()
@@ -46,7 +51,7 @@ def fold_pyramid(pyramid: DeconvPyramid, readers: Sequence[nn.Module]) -> str:
     if type(pyramid) is not DeconvPyramid:
         return f'levels {fine}: {type(pyramid).__name__} may compute them differently'
     try:
-        recorder, levels = record_reads(pyramid, readers)
+        runs = [record_reads(pyramid, readers, *shape) for shape in RUNS]
     except Exception as error:  # readers may be any code
         names = ', '.join(type(reader).__name__ for reader in readers)
         return f'levels {fine}: {names} cannot run on them alone ({error!r:.100})'
@@ -59,21 +64,30 @@ def fold_pyramid(pyramid: DeconvPyramid, readers: Sequence[nn.Module]) -> str:
             )
             if scale == pyramid.scales[i]
         ]
-        if not recorder.count_reads(levels[i]):
+        if not any(recorder.count_reads(levels[i]) for recorder, levels in runs):
             continue
-        call = recorder.only_reader(levels[i], nn.Conv2d)
-        if call is None or not is_plain_1x1(call.module):
+        calls = [
+            recorder.only_reader(levels[i], nn.Conv2d) for recorder, levels in runs
+        ]
+        conv = common_module(calls)
+        if conv is None or not is_plain_1x1(conv):
             kept.append(
                 f'level {i}: it is not read by exactly one plain 1x1 convolution'
             )
         elif not all(is_plain_batch_norm(p.norm) for p in projections):
             kept.append(f'level {i}: the norm of its stem map is not a plain BatchNorm')
         else:
-            conv, merged = call.module, [call.module]
-            call = recorder.only_reader(call.returned, _BatchNorm)
-            if call and is_plain_batch_norm(call.module):
-                conv = fuse_conv_bn_eval(conv, call.module)
-                merged.append(call.module)
+            merged = [conv]
+            norm = common_module(
+                [
+                    recorder.only_reader(call.returned, _BatchNorm)
+                    for (recorder, _), call in zip(runs, calls, strict=True)
+                    if call
+                ]
+            )
+            if norm and is_plain_batch_norm(norm):
+                conv = fuse_conv_bn_eval(conv, norm)
+                merged.append(norm)
             merge_into_level(pyramid.levels[i], projections, conv)
             for reader in readers:
                 replace_by_identity(reader, merged)
@@ -118,8 +132,18 @@ class Recorder(TorchDispatchMode):
         return call if all(self.count_reads(w) <= 1 for w in weights) else None
 
 
+def common_module(calls: Sequence[Call | None]) -> Any:
+    """The module of all calls; None if they differ or one is None."""
+    first, *others = (call and call.module for call in calls)
+    return first if all(module is first for module in others) else None
+
+
 def record_reads(
-    pyramid: DeconvPyramid, readers: Sequence[nn.Module]
+    pyramid: DeconvPyramid,
+    readers: Sequence[nn.Module],
+    batch: int,
+    height: int,
+    width: int,
 ) -> tuple[Recorder, list[Tensor]]:
     """Run copies of the readers on meta levels; return the record and the levels."""
     recorder = Recorder()
@@ -136,10 +160,13 @@ def record_reads(
 
         copy.register_forward_hook(hook)
     dtype = next(pyramid.parameters()).dtype
-    sizes = [int(GRID * scale) for scale in pyramid.scales]
     levels = [
-        torch.empty(2, pyramid.out_channels, n, n, device='meta', dtype=dtype)
-        for n in sizes
+        torch.empty(
+            *(batch, pyramid.out_channels, ceil(height * scale), ceil(width * scale)),
+            device='meta',
+            dtype=dtype,
+        )
+        for scale in pyramid.scales
     ]
     with recorder:
         for copy in copies:
@@ -157,10 +184,6 @@ def copy_to_meta(module: nn.Module) -> Any:
     return deepcopy(module, memo)
 
 
-def has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
 def is_plain_1x1(conv: nn.Conv2d) -> bool:
     """Whether a convolution is only a matrix product over channels."""
     geometry = (conv.kernel_size, conv.stride, conv.padding, conv.groups)
@@ -168,17 +191,6 @@ def is_plain_1x1(conv: nn.Conv2d) -> bool:
         type(conv) is nn.Conv2d
         and geometry == ((1, 1), (1, 1), (0, 0), 1)
         and not has_hooks(conv)
-    )
-
-
-def is_plain_batch_norm(norm: Any) -> bool:
-    """Whether a norm only scales and shifts each channel."""
-    return (
-        isinstance(norm, _BatchNorm)
-        and type(norm).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
-        and norm.running_mean is not None
-        and not norm.training
-        and not has_hooks(norm)
     )
 
 

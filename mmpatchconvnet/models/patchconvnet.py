@@ -9,16 +9,19 @@ The column here is only the trunk. The paper's attention pooling is the neck
 builds a parameter that it does not train.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmpatchconvnet.models.block.eager import PatchConvBlock
-from mmpatchconvnet.models.block.folded import FoldedBlock, FoldedStem
+from mmpatchconvnet.models.block.folded import FoldedBlock, FoldedStem, why_not_folded
+from mmpatchconvnet.models.plain import difference
 from mmpatchconvnet.models.strict_init import StrictModule
 from mmpatchconvnet.registry import MODELS
 
@@ -128,6 +131,7 @@ class PatchConvNet(StrictModule):
         super().__init__(init_cfg)
         settings = resolve_arch(arch)
         depth = settings['depth']
+        self.in_channels = in_channels
         self.embed_dims: int = settings['embed_dims']
         self.out_indices = resolve_indices('out_indices', out_indices, depth)
         self.stem_indices = resolve_indices('stem_indices', stem_indices, 3)
@@ -174,7 +178,8 @@ class PatchConvNet(StrictModule):
             The stem's maps (B, C/4, ceil(H/4), ceil(W/4)) and so on, then one map
             (B, C, ceil(H/16), ceil(W/16)) for each of `out_indices`.
         """
-        stem_maps = self.stem(x)
+        # A column folded in half precision gets its images in float32.
+        stem_maps = self.stem(x.to(next(self.parameters()).dtype))
         outputs = [stem_maps[i] for i in self.stem_indices]
         x = stem_maps[-1]
         contiguous = x.is_contiguous()
@@ -203,19 +208,35 @@ class PatchConvNet(StrictModule):
         return x, taps
 
     def switch_to_deploy(self) -> None:
-        """Fold the blocks for inference, in place; see `mmpatchconvnet.deploy`.
+        """Fold stem and blocks for inference, in place; see `mmpatchconvnet.deploy`.
 
-        Raises:
-            ValueError: The norm of the blocks is neither LayerNorm nor BatchNorm.
+        Those that may compute otherwise (subclasses, replaced parts, another norm than
+        LayerNorm and BatchNorm) or that have hooks are left as they are, and the log
+        says so.
         """
-        self.blocks = nn.ModuleList(
-            block if isinstance(block, FoldedBlock) else FoldedBlock(block)
-            for block in self.blocks
-        )
-        self.stem = FoldedStem(self.stem)
         self.eval().requires_grad_(False)
-        # All blocks then get the same memory format and can share one compiled graph.
-        self.stem.to(memory_format=torch.channels_last)
+        kept = []
+        if not isinstance(self.stem, FoldedStem):
+            with torch.device('meta'):
+                reference = ConvStem(self.in_channels, self.embed_dims)
+            if reason := difference(self.stem, reference):
+                kept.append(f'the stem ({reason})')
+            else:
+                self.stem = FoldedStem(self.stem)
+        reasons: Counter[str] = Counter()
+        for i, block in enumerate(self.blocks):
+            if isinstance(block, FoldedBlock):
+                continue
+            if reason := why_not_folded(block):
+                reasons[reason] += 1
+            else:
+                self.blocks[i] = FoldedBlock(block)
+        kept += [
+            f'{count} of {len(self.blocks)} blocks ({reason})'
+            for reason, count in reasons.items()
+        ]
+        if kept:
+            print_log(f'The column is not folded in {", ".join(kept)}.', 'current')
 
     def train(self, mode: bool = True) -> 'PatchConvNet':
         """Set the training mode, except for frozen parts, which stay in eval mode."""

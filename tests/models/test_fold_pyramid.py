@@ -38,10 +38,10 @@ def random_weights(module: nn.Module, seed: int) -> nn.Module:
     return module.eval()
 
 
-def inputs_of(pyramid: DeconvPyramid) -> list[Tensor]:
+def inputs_of(pyramid: DeconvPyramid, b: int, h: int, w: int) -> list[Tensor]:
     stem = zip(pyramid.stem_channels, pyramid.stem_scales, strict=True)
-    taps = [torch.randn(2, pyramid.in_channels, 10, 8) for _ in pyramid.scales]
-    return [*(torch.randn(2, c, int(10 * s), int(8 * s)) for c, s in stem), *taps]
+    taps = [torch.randn(b, pyramid.in_channels, h, w) for _ in pyramid.scales]
+    return [*(torch.randn(b, c, int(h * s), int(w * s)) for c, s in stem), *taps]
 
 
 def results(
@@ -54,9 +54,11 @@ def results(
 
 
 def assert_fold_changes_nothing(
-    pyramid: DeconvPyramid, readers: list[nn.Module]
+    pyramid: DeconvPyramid,
+    readers: list[nn.Module],
+    shape: tuple[int, int, int] = (2, 10, 8),
 ) -> str:
-    x = inputs_of(pyramid)
+    x = inputs_of(pyramid, *shape)
     before = results(pyramid, readers, x)
     kept = fold_pyramid(pyramid, readers)
     after = results(pyramid, readers, x)
@@ -255,7 +257,34 @@ def test_which_layers_of_a_lateral_stay(norm_cfg, order, left):
     assert isinstance(pyramid.stem_projections[0].norm, nn.Identity) == (len(left) < 2)
 
 
-def test_levels_that_cannot_be_merged_are_named():
+BRANCHES: dict[str, Callable] = {
+    'batch': lambda x: len(x) > 1,
+    'square': lambda x: x.shape[2] == x.shape[3],
+    'small': lambda x: x.shape[2] < 30,
+    'even': lambda x: x.shape[2] % 2 == 0,
+}
+
+
+@pytest.mark.parametrize('name', BRANCHES)
+@pytest.mark.parametrize('shape', [(2, 16, 16), (1, 51, 85)])
+@pytest.mark.parametrize('branch_at', ['conv', 'norm'])
+def test_what_depends_on_the_shape_is_not_merged(name, shape, branch_at):
+    def function(convs, x):
+        y = convs[0](x[0]) if branch_at == 'norm' else x[0]
+        if BRANCHES[name](x[2]):
+            y = convs[1](y)
+        return (y,)
+
+    pyramid, reader = DeconvPyramid(WIDTH), Reader(function)
+    if branch_at == 'norm':
+        reader.laterals[1] = nn.BatchNorm2d(WIDTH)
+    random_weights(nn.ModuleList([pyramid, reader]), 0)
+    kept = assert_fold_changes_nothing(pyramid, [reader], shape)
+    assert ('level 0' in kept) == (branch_at == 'conv')
+    assert not isinstance(reader.laterals[1], nn.Identity)
+
+
+def test_what_may_differ_is_left_and_named():
     class Sum(DeconvPyramid):
         def forward(self, inputs):
             return tuple(x + 1 for x in super().forward(inputs))

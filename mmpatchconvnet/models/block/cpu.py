@@ -1,9 +1,9 @@
 """Steps of the block on a CPU, each with the library that is fast on this processor.
 
-torch multiplies with MKL. It includes a second library, oneDNN, which adds a GELU or a
-sum in the same pass. With AVX-512 oneDNN is faster (on AMD about twice, as MKL uses its
-AVX2 code there); with AVX2 its GELU after a product is slow, and MKL with a GELU in
-place is faster. docs/speed.md has the measurements.
+torch multiplies with MKL (on ARM with another library). It includes a second library,
+oneDNN, which adds a GELU or a sum in the same pass. With AVX-512 oneDNN is faster (on
+AMD about twice, as MKL uses its AVX2 code there); with AVX2 its GELU after a product is
+slow, and MKL with a GELU in place is faster. docs/speed.md has the measurements.
 
 `torch.compile` uses the same operators of oneDNN; torch gives them no public name.
 """

@@ -11,39 +11,46 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from mmpatchconvnet.models.block import cpu, triton
+from mmpatchconvnet.models.block.eager import PatchConvBlock
+from mmpatchconvnet.models.layers import LayerNorm2d
+from mmpatchconvnet.models.plain import difference, is_plain_batch_norm
+
+
+def why_not_folded(block: nn.Module) -> str:
+    """Why a block in eval mode cannot become a `FoldedBlock`; empty if it can."""
+    if type(block) is not PatchConvBlock:
+        return f'{type(block).__name__} may compute otherwise'
+    if type(block.norm) is not LayerNorm2d and not is_plain_batch_norm(block.norm):
+        return f'{type(block.norm).__name__} cannot be folded into a convolution'
+    with torch.device('meta'):
+        reference = PatchConvBlock(len(block.gamma), 0.0, 0.0)
+    reference.norm = block.norm
+    return difference(block, reference)
 
 
 class FoldedBlock(nn.Module):
     """A trained `PatchConvBlock` in eval mode; its weights can no longer be trained.
 
     Args:
-        block: The block, with LayerNorm or BatchNorm.
-
-    Raises:
-        ValueError: Another norm.
+        block: One that `why_not_folded` finds nothing in.
     """
 
     @torch.no_grad()
     def __init__(self, block: Any) -> None:
         super().__init__()
         norm: Any = block.norm
-        has_layer_norm, has_batch_norm = (
-            isinstance(norm, kind) for kind in (nn.LayerNorm, _BatchNorm)
-        )
         weight, bias = block.pointwise_in.weight.flatten(1), block.pointwise_in.bias
-        if has_batch_norm:
-            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-            bias = bias + weight @ (norm.bias - norm.running_mean * scale)
-            weight = weight * scale
-        elif not has_layer_norm:
-            raise ValueError(
-                f'{type(norm).__name__} cannot be folded into a convolution: '
-                'switch_to_deploy takes columns with LayerNorm or BatchNorm.'
+        self.norm = norm if isinstance(norm, LayerNorm2d) else None
+        if self.norm is None:  # a BatchNorm: that of a convolution by one
+            mean, var = norm.running_mean, norm.running_var
+            scale, shift = fuse_conv_bn_weights(
+                torch.ones_like(mean), None, mean, var, norm.eps, norm.weight, norm.bias
             )
-        self.norm: nn.LayerNorm | None = norm if has_layer_norm else None
+            bias = bias + weight @ shift
+            weight = weight * scale
         self.block_impl = block.block_impl
         self.linear_in = linear(weight, bias)
         self.depthwise = with_contiguous_weight(block.depthwise)
@@ -127,17 +134,18 @@ class FoldedStem(nn.Module):
     """The stem for inference; on a CPU each GELU is fused with its convolution.
 
     Args:
-        stem: A `ConvStem`, whose convolutions are reused.
+        stem: A plain `ConvStem`, whose convolutions are reused.
     """
 
     def __init__(self, stem: Any) -> None:
         super().__init__()
-        self.convs = stem.convs.requires_grad_(False)
+        # In channels-last memory, so that all blocks get maps of one layout: one
+        # compiled code serves them.
+        self.convs = stem.convs.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """The maps of strides 2, 4 and 8, after their GELU, and of stride 16."""
         maps = []
-        x = x.to(self.convs[0].weight.dtype)
         for conv in self.convs[:-1]:
             x = (
                 cpu.conv_gelu(x, conv)

@@ -109,7 +109,7 @@ class FusedGatedResidual(Function):
         grad_mean, *of_gate = squeeze_excite_gradients(
             grad_gate.to(y.dtype), mean, reduced, gate, reduce_weight, expand_weight
         )
-        grad_mean = grad_mean / y[0, ..., 0].numel()
+        grad_mean = grad_mean / (y.shape[1] * y.shape[2])
         return (
             grad,
             gelu_backward(grad_gated, y, gate, grad_mean),

@@ -198,7 +198,7 @@ class GatedResidual(Function):
             (grad_gated * active).sum((1, 2)),
             *(mean, reduced, gate, reduce_weight, expand_weight),
         )
-        grad_mean = grad_mean / y[0, ..., 0].numel()
+        grad_mean = grad_mean / (y.shape[1] * y.shape[2])
         grad_active = grad_gated * gate[:, None, None] + grad_mean[:, None, None]
         return (
             grad,

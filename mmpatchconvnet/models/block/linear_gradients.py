@@ -57,7 +57,8 @@ def scaled_linear_gradients(
     + bias)) is sum(weight * (grad @ x)) + sum(bias * grad).
     """
     size: Any = 1.0
-    if x.dtype == torch.float16:  # without gamma, sums over all pixels overflow
+    # Without gamma, sums over all pixels overflow float16.
+    if x.dtype == torch.float16 and x.numel():
         size = grad.abs().amax().float() * (grad.numel() / len(gamma)) ** 0.5
         size = size.clamp(min=torch.finfo(torch.float32).tiny)
         grad = grad / size

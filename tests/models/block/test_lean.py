@@ -164,3 +164,12 @@ def test_fake_tensors_have_the_same_shapes_and_dtypes(dtype):
 def test_another_norm_is_an_error():
     with pytest.raises(ValueError, match="block_impl='lean' needs LayerNorm"):
         PatchConvNet(ARCH, block_impl='lean', norm_cfg=dict(type='BN'))
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+def test_an_empty_batch_has_gradients(dtype):
+    plain, lean = pair_of_columns()
+    x = torch.randn(0, 3, 32, 48)
+    with torch.autocast('cpu', dtype, enabled=dtype != torch.float32):
+        for theirs, ours in zip(results(plain, x), results(lean, x), strict=True):
+            torch.testing.assert_close(ours, theirs)
