@@ -69,6 +69,7 @@ class IterationSeedHook(Hook):
         self.seed_step(runner, runner.iter)
 
     def seed_step(self, runner: Runner, step: int) -> None:
+        """Seed the generators for one training step of this rank."""
         seed_generators(TRAINING, runner.seed, step, runner.rank)
 
 
