@@ -13,7 +13,7 @@ import pytest
 
 from mmpatchconvnet import checkpoints, cli
 from mmpatchconvnet.compat import doctor
-from mmpatchconvnet.experiments.runs import run_training
+from mmpatchconvnet.experiments.runs import TrainingError, run_training
 
 ROOT = Path(__file__).parent.parent
 DEMO = 'mmpatchconvnet::demo/classifier_patchconvnet-tiny_scenes.py'
@@ -150,8 +150,28 @@ def test_an_interrupted_command_exits_with_a_message(monkeypatch):
 def test_a_failed_run_shows_its_error_and_its_name(tmp_path, capfd):
     from rich.console import Console
 
-    with pytest.raises(RuntimeError, match='one run has failed with exit status 1'):
+    with pytest.raises(TrainingError, match='one run has failed with exit status 1'):
         run_training('one run', 'none.py', tmp_path, tmp_path, Console())
     told = capfd.readouterr()
     assert f'mmpatchconvnet train none.py --data-root {tmp_path}' in told.out
     assert 'error: none.py is not a file' in told.err
+
+
+@pytest.mark.parametrize(
+    ('command', 'function'),
+    [
+        ('demo', 'demo.run_demo'),
+        ('compare none.py --data-root none', 'comparison.compare'),
+    ],
+)
+@pytest.mark.parametrize('fault', [TrainingError, RuntimeError])
+def test_only_a_failed_run_ends_without_a_traceback(
+    command, function, fault, monkeypatch
+):
+    def fail(*_: object) -> None:
+        raise fault('told')
+
+    monkeypatch.setattr(f'mmpatchconvnet.experiments.{function}', fail)
+    monkeypatch.setattr(sys, 'argv', ['', *command.split()])
+    with pytest.raises(fault if fault is RuntimeError else SystemExit, match='told'):
+        cli.main()

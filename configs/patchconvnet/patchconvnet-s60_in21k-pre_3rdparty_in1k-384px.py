@@ -11,7 +11,8 @@ _base_ = 'patchconvnet-s60_32xb64-lamb-400e_in1k.py'
 
 from mmpatchconvnet.engine.config_edits import of_type
 
-for loader in (_base_.val_dataloader, _base_.test_dataloader):
-    of_type(loader.dataset.pipeline, 'ResizeEdge').scale = 438
-    of_type(loader.dataset.pipeline, 'CenterCrop').crop_size = 384
-del loader  # or it would become a setting
+test_pipeline = _base_.test_pipeline
+of_type(test_pipeline, 'ResizeEdge').scale = 438
+of_type(test_pipeline, 'CenterCrop').crop_size = 384
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

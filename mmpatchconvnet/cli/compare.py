@@ -47,9 +47,10 @@ def run(
     from rich.console import Console
 
     from mmpatchconvnet.experiments.comparison import compare, draw_scores
+    from mmpatchconvnet.experiments.runs import TrainingError
 
     console = Console(highlight=False)
-    with exit_on(ValueError, RuntimeError):
+    with exit_on(ValueError, TrainingError):
         table = draw_scores(compare(configs, seeds, data_root, rows, work_dir, console))
     console.print(f'\n{table}', markup=False, soft_wrap=True)
     console.print(f'Every run is a row of {rows}', markup=False, soft_wrap=True)

@@ -23,9 +23,10 @@ def run(work_dir: Path) -> None:
     from rich.table import Table
 
     from mmpatchconvnet.experiments.demo import results_table, run_demo
+    from mmpatchconvnet.experiments.runs import TrainingError
 
     console = Console()
-    with exit_on(RuntimeError):
+    with exit_on(TrainingError):
         report = results_table(run_demo(work_dir, console))
     table = Table(*report.columns, title='mmpatchconvnet demo')
     for row in report.rows:

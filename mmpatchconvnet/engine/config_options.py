@@ -5,23 +5,25 @@ a variable of the file, whose value was copied into other settings when it was p
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
-from mmpatchconvnet.engine.config_checks import ConfigError
+from mmpatchconvnet.engine.config_checks import ConfigError, resolve_type
+from mmpatchconvnet.engine.nested import walk, without
 
-# Top-level keys that are read: arguments of the runners, and keys that they look up.
-READ_KEYS = {
-    *inspect.signature(Runner).parameters,
-    *inspect.signature(FlexibleRunner).parameters,
-    *('runner_type', 'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn'),
-    *('compile', 'activation_checkpointing', 'efficient_conv_bn_eval'),
-    'init_weights_for_test_or_val',
-} - {'cfg'}
+# What each runner reads from the config, besides the arguments of its constructor.
+LOOKED_UP = {
+    Runner: {
+        *('model_wrapper_cfg', 'find_unused_parameters', 'sync_bn', 'compile'),
+        *('activation_checkpointing', 'efficient_conv_bn_eval'),
+    },
+    FlexibleRunner: {'init_weights_for_test_or_val'},
+}
 # Keys that are set in another way.
 INSTEAD = {
     'data_root': '--data-root PATH',
@@ -40,10 +42,11 @@ def check_options(cfg: Config, options: dict[str, Any]) -> None:
         ConfigError: Nothing reads a key, or a part of it is neither in a dict nor in a
             list.
     """
-    settings = without_scopes(cfg.to_dict())
-    read = READ_KEYS
+    settings = without(cfg.to_dict(), {'_scope_'})
+    runner = find_runner(options.get('runner_type', cfg.get('runner_type')), cfg)
+    read = keys_read_by(runner)
     if 'data_preprocessor' in (settings.get('model') or {}):
-        read = READ_KEYS - {'data_preprocessor'}  # the runner uses the model's
+        read -= {'data_preprocessor'}  # the runner then takes that of the model
     known = list(walk({k: v for k, v in settings.items() if k in read}))
     for key in options:
         first, *rest = key.split('.')
@@ -52,10 +55,11 @@ def check_options(cfg: Config, options: dict[str, Any]) -> None:
         elif first in read:
             check_path(settings, key)
             continue
-        elif first in settings:
-            uses = copies_of(first, settings[first], known) or ['the setting it is for']
+        elif uses := copies_of(first, settings.get(first), known):
             uses = ['.'.join((use, *rest)) for use in uses]
             instead = f'give {" or ".join(uses)} instead'
+        elif reader := other_reader(first, runner):
+            instead = f'only a {reader} reads it, so set runner_type={reader} as well'
         else:
             instead = (
                 f'the nearest key is {nearest_key(key, [path for path, _ in known])}'
@@ -63,10 +67,44 @@ def check_options(cfg: Config, options: dict[str, Any]) -> None:
         raise ConfigError(f'--cfg-options {key} would change nothing: {instead}.')
 
 
+def find_runner(kind: str | type | None, cfg: Config) -> type:
+    """The class behind a `runner_type`, which is `Runner` if nothing is set."""
+    settings = dict(type=kind or 'Runner')
+    runner = resolve_type(settings, cfg.get('default_scope'), RUNNERS)
+    if runner is None:
+        raise ConfigError(
+            f'runner_type={kind} is not registered: give Runner or FlexibleRunner, or '
+            'import the module of yours with custom_imports.'
+        )
+    return runner
+
+
+def keys_read_by(runner: type) -> set[str]:
+    """The top-level keys of a config that a runner, or what chooses it, reads."""
+    keys = {'runner_type', *inspect.signature(runner).parameters}
+    keys -= {'cfg', 'compile'}  # `FlexibleRunner.from_cfg` does not pass `compile` on
+    for kind, looked_up in LOOKED_UP.items():
+        if issubclass(runner, kind):
+            keys |= looked_up
+    return keys
+
+
+def other_reader(key: str, runner: type) -> str | None:
+    """The runner of mmengine that reads a key which this one does not."""
+    for other in LOOKED_UP:
+        if key in keys_read_by(other) - keys_read_by(runner):
+            return other.__name__
+    return None
+
+
 def check_path(settings: Any, key: str) -> None:
-    """Raise if an index is out of range, or if a value holds no settings."""
+    """A number must count within its list, and only dicts and lists hold settings.
+
+    mmengine merges into a dict in a list; it cannot set an element.
+    """
     path, node = 'the config', settings
-    for part in key.split('.'):
+    parts = key.split('.')
+    for depth, part in enumerate(parts, 1):
         if isinstance(node, list):
             if not part.isdigit() or int(part) >= len(node):
                 raise ConfigError(
@@ -74,6 +112,11 @@ def check_path(settings: Any, key: str) -> None:
                     f'number from 0 to {len(node) - 1} instead of {part}.'
                 )
             node = node[int(part)]
+            if depth == len(parts) or not isinstance(node, (dict, list)):
+                raise ConfigError(
+                    f'--cfg-options {key}: {path}.{part} is an element of a list, '
+                    f'which cannot be set alone: set {path} as a whole.'
+                )
         elif isinstance(node, dict):
             if part not in node:
                 return
@@ -99,26 +142,3 @@ def nearest_key(key: str, known: Sequence[str]) -> str:
     """The most similar key, if possible one with the same last part."""
     same = [path for path in known if path.split('.')[-1] == key.split('.')[-1]]
     return get_close_matches(key, same or known, 1, cutoff=0)[0]
-
-
-def walk(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
-    """Dotted path and value of every setting, dicts and lists included."""
-    if isinstance(node, dict):
-        pairs = list(node.items())
-    elif isinstance(node, (list, tuple)):
-        pairs = list(enumerate(node))
-    else:
-        return
-    for key, value in pairs:
-        inner = f'{path}.{key}' if path else str(key)
-        yield inner, value
-        yield from walk(value, inner)
-
-
-def without_scopes(node: Any) -> Any:
-    """The same settings without the `_scope_` that inheritance adds."""
-    if isinstance(node, dict):
-        return {k: without_scopes(v) for k, v in node.items() if k != '_scope_'}
-    if isinstance(node, (list, tuple)):
-        return type(node)(without_scopes(value) for value in node)
-    return node

@@ -17,7 +17,9 @@ from mmengine.config import Config
 from rich.console import Console
 
 from mmpatchconvnet.compat.hosts import HOSTS
+from mmpatchconvnet.engine.config_checks import datasets_of
 from mmpatchconvnet.engine.launch import read_config
+from mmpatchconvnet.engine.nested import without
 from mmpatchconvnet.engine.provenance import short_commit
 from mmpatchconvnet.experiments.complexity import (
     build_on_meta,
@@ -79,7 +81,7 @@ def compare(
     Raises:
         ValueError: The file has a row of a config that has changed since, or rows with
             other columns.
-        RuntimeError: A training has failed.
+        TrainingError: A training has failed.
     """
     for config in configs:
         settings_of(config)  # raises before any training
@@ -114,13 +116,15 @@ def settings_of(config: Path) -> dict[str, str]:
     cfg = read_config(str(config))
     recipe = recipe_of(cfg)  # first, as hosts change a config when they build it
     model: Any = build_on_meta(cfg)
-    size = training_size(cfg.train_dataloader.dataset.pipeline)
+    datasets = datasets_of(cfg, 'train_dataloader')
+    sizes = {training_size(dataset.get('pipeline') or ()) for dataset in datasets}
+    size = sizes.pop() if len(sizes) == 1 else None
     steps = cfg.train_cfg.get('max_iters') or f'{cfg.train_cfg.max_epochs} epochs'
     return {
         'recipe': recipe,
         'steps': str(steps),
         'batch': str(cfg.train_dataloader.batch_size),
-        'learning rate': str(cfg.optim_wrapper.optimizer.lr),
+        'learning rate': str(cfg.optim_wrapper.optimizer.get('lr', '')),
         'backbone parameters': str(count_parameters(model.backbone)),
         'parameters': str(count_parameters(model)),
         'multiply-adds': str(count_macs(model, *size)) if size else '',
@@ -130,14 +134,18 @@ def settings_of(config: Path) -> dict[str, str]:
 def training_size(pipeline: Sequence[dict]) -> tuple[int, int] | None:
     """Height and width of training images, if the last crop of the pipeline sets them.
 
-    None if there is no crop, or if a step resizes after it.
+    None if there is no crop, if a step resizes after it, or if the crop is a share of
+    the image or of a random size.
     """
     for step in reversed(pipeline):
         kind = step['type'].split('.')[-1]
         if 'Crop' in kind:
             size = step.get('crop_size') or step.get('scale')
-            height, width = (size, size) if isinstance(size, int) else size
-            return height, width
+            size = (size, size) if isinstance(size, int) else tuple(size or ())
+            fixed = step.get('crop_type', 'absolute') == 'absolute'
+            if fixed and [type(side) for side in size] == [int, int]:
+                return size
+            break
         if 'Resize' in kind:
             break
     return None
@@ -149,17 +157,10 @@ def recipe_of(cfg: Config) -> str:
     Hooks, helper variables, folders and the implementation of a block may change
     without a new measurement.
     """
-    root = (cfg.get('data_root') or '').rstrip('/') + '/'
-
-    def relevant(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {k: relevant(v) for k, v in node.items() if k not in NEUTRAL_KEYS}
-        if isinstance(node, (list, tuple)):
-            return [relevant(value) for value in node]
-        return node.removeprefix(root) if isinstance(node, str) else node
-
-    settings = {key: relevant(cfg.get(key)) for key in RECIPE_KEYS}
+    settings = without({key: cfg.get(key) for key in RECIPE_KEYS}, NEUTRAL_KEYS)
     text = json.dumps(settings, sort_keys=True, default=str)
+    root = (cfg.get('data_root') or '').rstrip('/') + '/'
+    text = text.replace(json.dumps(root)[:-1], '"')  # where a string starts with it
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 

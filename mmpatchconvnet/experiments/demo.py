@@ -74,7 +74,7 @@ def run_demo(work_dir: str | Path, console: Console) -> list[Result]:
         console: Where progress is shown.
 
     Raises:
-        RuntimeError: A training has failed.
+        TrainingError: A training has failed.
     """
     work_dir = Path(work_dir)
     scenes = write_scenes(work_dir / 'scenes', num_train=1000, num_val=100)

@@ -13,12 +13,16 @@ from typing import Any
 import yaml
 from mmengine.config import Config
 
+from mmpatchconvnet.engine.nested import without
 from mmpatchconvnet.experiments.complexity import (
     build_on_meta,
     count_macs,
     count_parameters,
 )
 from mmpatchconvnet.experiments.tables import markdown
+
+# Settings of a model that neither number depends on.
+FREE = {'init_cfg', 'drop_path_rate', 'block_impl', '_scope_'}
 
 
 def fill_metafile(metafile: dict, root: Path) -> dict:
@@ -38,7 +42,7 @@ def fill_metafile(metafile: dict, root: Path) -> dict:
         metadata = dict(model.get('Metadata') or {})
         size = metadata.get('Input Size', sizes[model['In Collection']])
         cfg = Config.fromfile(root / model['Config'])
-        key = f'{size} {cost_settings(cfg.model.to_dict())}'
+        key = f'{size} {without(cfg.model.to_dict(), FREE)}'
         if key not in counted:
             built = build_on_meta(cfg)
             macs = count_macs(built, *map(int, size.split('x')))
@@ -46,16 +50,6 @@ def fill_metafile(metafile: dict, root: Path) -> dict:
         metadata['Parameters'], metadata['FLOPs'] = counted[key]
         models.append(dict(model, Metadata=metadata))
     return dict(metafile, Models=models)
-
-
-def cost_settings(settings: Any) -> Any:
-    """The settings of a model, without those that change neither number."""
-    free = {'init_cfg', 'drop_path_rate', 'block_impl', '_scope_'}
-    if isinstance(settings, dict):
-        return {k: cost_settings(v) for k, v in settings.items() if k not in free}
-    if isinstance(settings, (list, tuple)):
-        return [cost_settings(value) for value in settings]
-    return settings
 
 
 def published_score(config: str, metric: str) -> float:

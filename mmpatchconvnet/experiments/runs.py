@@ -13,6 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 
 
+class TrainingError(RuntimeError):
+    """A run that has failed, and has said why itself."""
+
+
 class TrainingRun(NamedTuple):
     """A run that has finished without an error."""
 
@@ -41,7 +45,7 @@ def run_training(
         options: Further arguments of `mmpatchconvnet train`.
 
     Raises:
-        RuntimeError: The training has failed.
+        TrainingError: The training has failed.
     """
     folders = ['--data-root', str(data_root), '--work-dir', str(work_dir)]
     command = ['mmpatchconvnet', 'train', str(config), *folders, *options]
@@ -52,7 +56,7 @@ def run_training(
     start = time.monotonic()
     status = subprocess.call([sys.executable, '-m', *command])
     if status:
-        raise RuntimeError(
+        raise TrainingError(
             f'{name} has failed with exit status {status}: the reason is above.'
         )
     return TrainingRun(work_dir, time.monotonic() - start, shown)

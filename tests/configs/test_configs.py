@@ -26,11 +26,12 @@ from config_files import (
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope, Registry, init_default_scope
+from mmengine.runner import Runner
 
 import mmpatchconvnet
 from mmpatchconvnet import datasets
 from mmpatchconvnet.engine.config_edits import of_type, replace
-from mmpatchconvnet.engine.config_options import READ_KEYS
+from mmpatchconvnet.engine.config_options import keys_read_by
 from mmpatchconvnet.experiments.benchmark.batches import batch_of
 from mmpatchconvnet.experiments.complexity import (
     build_on_meta,
@@ -201,10 +202,19 @@ HOOKS = {'IterationSeedHook', 'ProgressBarHook', 'LossCurveHook'}
 @pytest.mark.parametrize('path', marked(CONFIGS))
 def test_every_setting_is_read_and_the_hooks_are_ours(path):
     cfg = read(path)  # as the host's own train script reads it
-    assert cfg.keys() <= READ_KEYS | OF_HOSTS | {'custom_imports'}
+    assert cfg.keys() <= keys_read_by(Runner) | OF_HOSTS | {'custom_imports'}
     hooks = {hook.type.split('.')[-1] for hook in cfg.default_hooks.values() if hook}
     assert hooks >= HOOKS
     assert 'CheckpointHook' in hooks  # hooks of the host stay
+
+
+@pytest.mark.parametrize('path', marked(CONFIGS))
+def test_the_pipelines_of_a_config_are_those_of_its_loaders(path):
+    cfg = read(path)  # mmseg's `inference_model` takes `test_pipeline`
+    for part in ('train', 'test'):
+        pipeline = cfg[f'{part}_dataloader'].dataset.pipeline
+        assert flat(cfg.get(f'{part}_pipeline', pipeline)) == flat(pipeline)
+    assert cfg.default_scope != 'mmseg' or cfg.test_pipeline
 
 
 @pytest.mark.parametrize(
@@ -234,8 +244,8 @@ def test_an_edit_of_a_missing_step_fails():
 def test_an_inserted_step_does_not_move_the_edits_of_a_fragment(tmp_path):
     """Our unchanged fragment works on a host's data with one step more."""
     host = Config.fromfile(Config._get_cfg_path(HOST_DATA, '')[0])
-    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        host[loader].dataset.pipeline.insert(0, dict(type='Added'))
+    for pipeline in (host.train_pipeline, host.test_pipeline):
+        pipeline.insert(0, dict(type='Added'))
     host.dump(tmp_path / 'host.py')
     fragment = (ROOT / 'configs/_base_/datasets/coco_small.py').read_text()
     ours = tmp_path / 'ours.py'
@@ -243,7 +253,7 @@ def test_an_inserted_step_does_not_move_the_edits_of_a_fragment(tmp_path):
     cfg = Config.fromfile(ours)
     kinds = [step.type for step in cfg.train_dataloader.dataset.pipeline]
     assert kinds[:4] == ['Added', 'LoadImageFromFile', 'LoadAnnotations', 'RandomCrop']
-    host.train_dataloader.dataset.pipeline[3].type = 'OtherResize'
+    host.train_pipeline[3].type = 'OtherResize'
     host.dump(tmp_path / 'host.py')
     with pytest.raises(ValueError, match='Resize'):
         Config.fromfile(ours)

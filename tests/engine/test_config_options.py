@@ -11,6 +11,7 @@ CONFIGS = Path(__file__).parents[2] / 'configs'
 SIGNS = str(CONFIGS / 'demo/classifier_patchconvnet-tiny_signs.py')
 MASK_RCNN = str(CONFIGS / 'mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py')
 UPERNET = str(CONFIGS / 'upernet/patchconvnet-s60_upernet_8xb2-160k_ade20k-512x512.py')
+RATIOS = 'model.rpn_head.anchor_generator.ratios'
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,12 @@ UPERNET = str(CONFIGS / 'upernet/patchconvnet-s60_upernet_8xb2-160k_ade20k-512x5
         (UPERNET, 'crop_size', r'train_dataloader.dataset.pipeline.3.crop_size'),
         (SIGNS, 'train_pipeline.1.scale', 'train_dataloader.dataset.pipeline.1.scale'),
         (UPERNET, 'data_preprocessor.size', 'model.data_preprocessor.size'),
+        (MASK_RCNN, 'data_preprocessor.mean', 'is model.data_preprocessor.mean'),
+        # One that is not used without test-time augmentation.
+        (UPERNET, 'tta_pipeline.0.type', r'nearest key is \w.*\.type'),
+        # What only another runner reads.
+        (SIGNS, 'strategy.type', 'runner_type=FlexibleRunner'),
+        (SIGNS, 'init_weights_for_test_or_val', 'runner_type=FlexibleRunner'),
         # What has an argument of its own.
         (SIGNS, 'data_root', '--data-root'),
         (SIGNS, 'launcher', '--launcher'),
@@ -31,6 +38,9 @@ UPERNET = str(CONFIGS / 'upernet/patchconvnet-s60_upernet_8xb2-160k_ade20k-512x5
         # Paths that do not fit lists and values.
         (MASK_RCNN, 'model.neck.type', 'a list of 2.*0 to 1'),
         (MASK_RCNN, 'model.neck.2.type', 'a list of 2.*0 to 1'),
+        (MASK_RCNN, f'{RATIOS}.0', f'set {RATIOS} as a whole'),
+        (MASK_RCNN, f'{RATIOS}.0.x', f'set {RATIOS} as a whole'),
+        (MASK_RCNN, 'model.neck.0', 'set model.neck as a whole'),
         (
             SIGNS,
             'optim_wrapper.optimizer.lr.x',
@@ -62,3 +72,15 @@ def test_what_is_read_may_be_new(config, key):
     for part in key.split('.'):
         node = node[int(part) if part.isdigit() else part]
     assert node == 1
+
+
+def test_the_runner_is_that_of_the_options_laid_over():
+    flexible = {'runner_type': 'FlexibleRunner'}
+    fsdp = {'strategy.type': 'FSDPStrategy'}
+    assert load_config(SIGNS, options=flexible | fsdp).strategy.type == 'FSDPStrategy'
+    for key in ('sync_bn', 'compile'):  # of a Runner
+        assert load_config(SIGNS, options={key: True})[key]
+        with pytest.raises(ConfigError, match=f'{key}.*runner_type=Runner'):
+            load_config(SIGNS, options=flexible | {key: True})
+    with pytest.raises(ConfigError, match=r'runner_type=Fast .*FlexibleRunner'):
+        load_config(SIGNS, options={'runner_type': 'Fast'})

@@ -1,6 +1,7 @@
 """Runs of several seeds: their rows, their tables, and the tables in the READMEs."""
 
 import io
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -167,6 +168,10 @@ def changed(base: Path, change: str, folder: Path) -> Config:
     return Config.fromfile(child)
 
 
+def crop_of(kind: str, size: Sequence[float]) -> dict:
+    return dict(type='mmdet.RandomCrop', crop_type=kind, crop_size=size)
+
+
 @pytest.mark.parametrize(
     ('steps', 'size'),
     [
@@ -175,6 +180,11 @@ def changed(base: Path, change: str, folder: Path) -> Config:
         ([dict(type='RandomResizedCrop', scale=(96, 64))], (96, 64)),
         ([dict(type='RandomCrop', crop_size=8), dict(type='Resize', scale=9)], None),
         ([dict(type='Flip')], None),
+        ([dict(type='RandomCrop', crop_size=8), dict(type='MinIoURandomCrop')], None),
+        ([crop_of('relative_range', (0.5, 0.5))], None),
+        ([crop_of('relative', (1, 1))], None),
+        ([crop_of('absolute_range', (64, 96))], None),
+        ([crop_of('absolute', [64, 48])], (64, 48)),
     ],
 )
 def test_the_last_crop_sets_the_size_of_training_images(steps, size):
@@ -191,6 +201,27 @@ def test_a_size_of_two_numbers_is_counted(tmp_path):
     changed(base, change, tmp_path)
     half = settings_of(tmp_path / 'child.py')['multiply-adds']
     assert 0.4 < int(half) / int(settings_of(base)['multiply-adds']) < 0.6
+
+
+@pytest.mark.cls
+def test_wrapped_data_and_optimizers_without_a_rate_have_a_row(tmp_path):
+    base = ROOT / 'configs/demo/classifier_patchconvnet-tiny_scenes.py'
+    wrapped = """
+data = _base_.train_dataloader.dataset
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='Adagrad'))
+train_dataloader = dict(
+    dataset=dict(_delete_=True, type='ConcatDataset', datasets=[
+        dict(type='RepeatDataset', times=2, dataset=data), {other}]))
+"""
+    plain = settings_of(base)['multiply-adds']
+    changed(base, wrapped.format(other='data'), tmp_path)
+    settings = settings_of(tmp_path / 'child.py')
+    assert (settings['multiply-adds'], settings['learning rate']) == (plain, '')
+    other = (
+        "dict(type='CustomDataset', pipeline=[dict(type='RandomCrop', crop_size=8)])"
+    )
+    changed(base, wrapped.format(other=other), tmp_path)
+    assert settings_of(tmp_path / 'child.py')['multiply-adds'] == ''  # two sizes
 
 
 @pytest.mark.det

@@ -10,12 +10,11 @@ from mmpatchconvnet.engine.config_edits import of_type, replace
 
 data_root = 'data/ade_small/'
 crop_size = (128, 128)
-train_pipeline = _base_.train_dataloader.dataset.pipeline
+train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
 of_type(train_pipeline, 'RandomResize').update(scale=crop_size, ratio_range=(0.75, 1.5))
 of_type(train_pipeline, 'RandomCrop').crop_size = crop_size
 replace(train_pipeline, 'PhotoMetricDistortion')  # colours identify classes here
-for loader in (_base_.val_dataloader, _base_.test_dataloader):
-    replace(loader.dataset.pipeline, 'Resize', dict(type='Resize', scale_factor=1.0))
+replace(test_pipeline, 'Resize', dict(type='Resize', scale_factor=1.0))
 
 dataset = dict(
     type='mmseg.BaseSegDataset',
@@ -23,7 +22,9 @@ dataset = dict(
     img_suffix='.png',
     reduce_zero_label=True,
 )
-train_dataloader = dict(batch_size=8, num_workers=2, dataset=dataset)
-val_dataloader = dict(num_workers=2, dataset=dataset)
+train_dataloader = dict(
+    batch_size=8, num_workers=2, dataset=dict(**dataset, pipeline=train_pipeline)
+)
+val_dataloader = dict(num_workers=2, dataset=dict(**dataset, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-del dataset, loader, train_pipeline  # or they would become settings
+del dataset  # or it would become a setting

@@ -8,11 +8,9 @@ _base_ = 'mmdet::_base_/datasets/coco_instance.py'
 from mmpatchconvnet.engine.config_edits import replace
 
 data_root = 'data/coco_small/'
-crop = dict(type='RandomCrop', crop_size=(224, 224))
-replace(_base_.train_dataloader.dataset.pipeline, 'Resize', crop)
-for loader in (_base_.val_dataloader, _base_.test_dataloader):
-    replace(loader.dataset.pipeline, 'Resize', dict(type='Resize', scale_factor=1.0))
-del crop, loader  # or they would become settings
+train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
+replace(train_pipeline, 'Resize', dict(type='RandomCrop', crop_size=(224, 224)))
+replace(test_pipeline, 'Resize', dict(type='Resize', scale_factor=1.0))
 
 train_dataloader = dict(
     batch_size=4,
@@ -23,6 +21,7 @@ train_dataloader = dict(
         ann_file='annotations/instances_train.json',
         data_prefix=dict(img='images/train/'),
         filter_cfg=dict(min_size=1),
+        pipeline=train_pipeline,
     ),
 )
 val_dataloader = dict(
@@ -30,6 +29,7 @@ val_dataloader = dict(
         data_root=data_root,
         ann_file='annotations/instances_val.json',
         data_prefix=dict(img='images/val/'),
+        pipeline=test_pipeline,
     )
 )
 test_dataloader = val_dataloader
