@@ -44,13 +44,14 @@ class FoldedBlock(nn.Module):
         norm: Any = block.norm
         weight, bias = block.pointwise_in.weight.flatten(1), block.pointwise_in.bias
         self.norm = norm if isinstance(norm, LayerNorm2d) else None
-        if self.norm is None:  # a BatchNorm: that of a convolution by one
+        if self.norm is None:  # a BatchNorm, as behind a convolution by one
             mean, var = norm.running_mean, norm.running_var
+            one = torch.ones_like(mean)[:, None]
             scale, shift = fuse_conv_bn_weights(
-                torch.ones_like(mean), None, mean, var, norm.eps, norm.weight, norm.bias
+                one, None, mean, var, norm.eps, norm.weight, norm.bias
             )
             bias = bias + weight @ shift
-            weight = weight * scale
+            weight = weight * scale.flatten()
         self.block_impl = block.block_impl
         self.linear_in = linear(weight, bias)
         self.depthwise = with_contiguous_weight(block.depthwise)
