@@ -35,11 +35,11 @@ $(READY): $(filter-out requirements/docs.txt,$(wildcard requirements/*.txt)) pyp
 demo: $(READY)  ## train, evaluate and draw a classifier, an UperNet and a Mask R-CNN
 	$(BIN)/mmpatchconvnet demo
 
-test: $(READY)  ## every test
-	$(BIN)/python -m pytest
+test: $(READY)  ## every test, in two processes
+	$(BIN)/python -m pytest -n 2
 
 test-fast: $(READY)  ## the tests that take seconds
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
 test-hosts: $(HOSTS:%=test-%)  ## with each host alone, the tests that need no other
 

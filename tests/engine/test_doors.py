@@ -120,7 +120,7 @@ def test_converting(mode, trap, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_comparing(trap, scenes, tmp_path, monkeypatch):
+def test_comparing(trap, scenes, tmp_path, monkeypatch, capfd):
     config = write_config(tmp_path, DOORS['backbone'].format(trap=trap))
     rows = ('--rows', tmp_path / 'rows.csv', '--work-dir', tmp_path / 'runs')
     message = run_tool(

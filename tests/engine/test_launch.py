@@ -276,14 +276,6 @@ def run(*command: str) -> subprocess.CompletedProcess:
     )
 
 
-SHORT = ('train_cfg.max_iters=2', 'train_cfg.val_interval=2')
-OPTIONS = (
-    *SHORT,
-    'default_hooks.checkpoint.interval=2',
-    'train_dataloader.batch_size=2',
-)
-
-
 @pytest.mark.cls
 def test_a_url_to_start_from_is_not_left_to_mmengine(scenes, tmp_path, monkeypatch):
     file = tmp_path / 'weights.pth'

@@ -311,8 +311,8 @@ def test_a_killed_run_goes_on_from_the_last_whole_checkpoint(place, whole):
 @pytest.mark.parametrize(
     ('kill_at', 'message'),
     [
-        (2, 'stopped before a checkpoint in stopped2.\n'),
-        (6, 'stopped: --resume goes on from the last checkpoint in stopped6.\n'),
+        (2, 'stopped before a checkpoint was saved in stopped2.\n'),
+        (6, 'stopped: --resume continues from the last checkpoint in stopped6.\n'),
     ],
 )
 def test_a_run_that_is_interrupted_says_how_it_goes_on(kill_at, message, place):

@@ -8,7 +8,8 @@ _base_ = 'mmdet::_base_/datasets/coco_instance.py'
 from mmpatchconvnet.engine.config_edits import replace
 
 data_root = 'data/coco_small/'
-train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
+# Only the loaders keep them, where mmdet looks for them.
+train_pipeline, test_pipeline = map(_base_.pop, ('train_pipeline', 'test_pipeline'))
 replace(train_pipeline, 'Resize', dict(type='RandomCrop', crop_size=(224, 224)))
 replace(test_pipeline, 'Resize', dict(type='Resize', scale_factor=1.0))
 
@@ -35,3 +36,4 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
+del train_pipeline, test_pipeline

@@ -7,7 +7,7 @@ import torch
 
 from mmpatchconvnet import PatchConvNet
 from mmpatchconvnet.compat import processor
-from mmpatchconvnet.compat.doctor import look_at_products
+from mmpatchconvnet.compat.doctor import check_cpu_products
 from mmpatchconvnet.deploy import switch_to_deploy
 from mmpatchconvnet.models import patchconvnet
 from mmpatchconvnet.models.block import cpu
@@ -73,7 +73,7 @@ def test_the_processor_chooses_the_library(
     processor.product_library.cache_clear()
     expected = 'onednn' if capability == 'AVX512' else own
     assert processor.product_library() == expected
-    assert look_at_products().state.startswith(f'{expected} with')
+    assert check_cpu_products().state.startswith(f'{expected} with')
     choose_library('onednn')
     assert processor.product_library() == 'onednn'
 
