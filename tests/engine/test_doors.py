@@ -126,4 +126,6 @@ def test_comparing(trap, scenes, tmp_path, monkeypatch, capfd):
     message = run_tool(
         monkeypatch, 'compare', config, '--data-root', scenes, '--seeds', 0, *rows
     )
-    assert f'error: {trap} holds' in message and 'Traceback' not in message
+    assert 'exit status 1' in message
+    shown = capfd.readouterr().err  # of the process that trains
+    assert f'error: {trap} holds' in shown and 'Traceback' not in shown
