@@ -32,7 +32,7 @@ BLOCK = {
     'blocks.{i}.attn.qkv_pos.4.conv_expand.*': 'backbone.blocks.{i}.gate.expand.*',
     'blocks.{i}.attn.qkv_pos.5.*': 'backbone.blocks.{i}.pointwise_out.*',
 }
-# What a block has besides with `norm_cfg=dict(type='BN')`: no official one has it.
+# Further keys of a block with `norm_cfg=dict(type='BN')`; official blocks have none.
 BATCH_NORM = {
     f'blocks.{{i}}.norm1.{name}': f'backbone.blocks.{{i}}.norm.{name}'
     for name in ('running_mean', 'running_var', 'num_batches_tracked')

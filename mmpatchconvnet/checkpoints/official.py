@@ -48,7 +48,7 @@ def load_deit_checkpoint(
     process of a machine, if it is not there. All processes must call this.
 
     The official names hold no hash to compare with. The SHA-256 of what was found at
-    first use, downloaded or put there by hand, is therefore recorded beside the file,
+    first use, downloaded or put there by hand, is therefore stored next to the file,
     for `sha256sum -c`, and a file that has changed since is an error.
 
     Args:
@@ -85,7 +85,7 @@ def record_of(place: Path) -> Path:
 
 
 def record_hash(place: Path) -> None:
-    """Record the SHA-256 of a file beside it, in the format of `sha256sum`."""
+    """Record the SHA-256 of a file next to it, in the format of `sha256sum`."""
     record = record_of(place)
     try:
         atomic_write(record, f'{sha256_of(place)}  {place.name}\n'.encode())
@@ -94,7 +94,7 @@ def record_hash(place: Path) -> None:
 
 
 def check_hash(place: Path) -> None:
-    """Raise if a file is not the one whose hash is recorded beside it."""
+    """Raise if a file is not the one whose hash is stored next to it."""
     record = record_of(place)
     if record.is_file() and sha256_of(place) not in record.read_text().split():
         raise CheckpointError(
