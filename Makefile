@@ -45,13 +45,13 @@ test-hosts: $(HOSTS:%=test-%)  ## with each host alone, the tests that need no o
 
 $(HOSTS:%=test-%): OTHERS = $(filter-out $*,$(HOSTS))
 $(HOSTS:%=test-%): test-%: $(VENV)-%/.ready
-	$(<D)/bin/python -m pytest tests -m 'not $(firstword $(OTHERS)) and not $(lastword $(OTHERS))'
+	$(<D)/bin/python -m pytest -n 2 tests -m 'not $(firstword $(OTHERS)) and not $(lastword $(OTHERS))'
 
 $(HOSTS:%=$(VENV)-%/.ready): $(VENV)-%/.ready: $(VENV)-torch/.ready requirements/onedl.txt requirements/dev.txt pyproject.toml setup.py
 	$(PYTHON) -m venv --clear $(@D)
 	ls -d $(abspath $(<D))/lib/python*/site-packages > $$(echo $(@D)/lib/python*/site-packages)/torch.pth
 	$(@D)/bin/python -m pip install -c requirements/onedl.txt -c requirements/dev.txt \
-	    setuptools onedl-mmcv $(HOST_$*) hypothesis pytest \
+	    setuptools onedl-mmcv $(HOST_$*) hypothesis pytest pytest-xdist \
 	    --config-settings editable_mode=compat --editable .
 	@touch $@
 
