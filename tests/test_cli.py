@@ -94,7 +94,11 @@ def test_convert_has_the_modes_of_the_library():
     [
         ('train none.py', r'error: none\.py is not a file: give a config file'),
         ('train mmdet::none.py', r'error: mmdet::none\.py .*PACKAGE::FOLDER/NAME'),
-        (f'train {DEMO}', r"error: data_root='data/class_folders/' .*--data-root"),
+        pytest.param(
+            f'train {DEMO}',
+            r"error: data_root='data/class_folders/' .*--data-root",
+            marks=pytest.mark.cls,
+        ),
         (f'test {DEMO} none.pth', r'error: none\.pth is not a file'),
         ('benchmark s60+fast', r"error: s60\+fast .*'fast'.*: choose from"),
         ('benchmark none.py', r'error: none\.py is not a file'),

@@ -86,6 +86,7 @@ def test_compiled_ops_get_contiguous_maps(monkeypatch):
     assert layouts == [{False}, {True}]
 
 
+@pytest.mark.det
 def test_compiled_ops_keep_autocast_and_other_values(monkeypatch):
     monkeypatch.setattr(deploy, 'ops_are_compiled', lambda: True)
     model, x = detector(PYRAMID, FPN), torch.randn(1, 3, 64, 96)
@@ -267,6 +268,7 @@ def segmentor(auxiliary_head: dict | None = None, **head: Any) -> nn.Module:
     return shake(model)
 
 
+@pytest.mark.seg
 def test_a_segmentor_returns_the_same_at_less_cost():
     model = segmentor()
     x = torch.randn(1, 3, 64, 96)
@@ -279,6 +281,7 @@ def test_a_segmentor_returns_the_same_at_less_cost():
     assert macs - macs_of(model) == sum(saved)
 
 
+@pytest.mark.seg
 @pytest.mark.parametrize('channels', [16, 32])
 def test_a_head_that_skips_levels_returns_the_same(channels):
     model = segmentor(in_index=[1, 2, 3], channels=channels)
@@ -290,6 +293,7 @@ def test_a_head_that_skips_levels_returns_the_same(channels):
     assert (first.up2.out_channels, second.up.out_channels) == (32, channels)
 
 
+@pytest.mark.seg
 @pytest.mark.parametrize('as_list', [False, True])
 def test_a_level_that_an_auxiliary_head_reads_too_is_not_merged(monkeypatch, as_list):
     lines = []
@@ -307,6 +311,7 @@ def test_a_level_that_an_auxiliary_head_reads_too_is_not_merged(monkeypatch, as_
     assert len(lines) == 1 and 'level 1: ' in lines[0]
 
 
+@pytest.mark.seg
 def test_a_second_call_refines_the_first():
     direct, refined = segmentor(), segmentor()
     x = torch.randn(1, 3, 64, 96)
@@ -330,6 +335,7 @@ def zero_weights(module: nn.Module) -> None:
         parameter.zero_()
 
 
+@pytest.mark.det
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_a_detector_without_fpn_returns_the_same(dtype):
     cfg = read_config(CONFIGS['detector']['s60'])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from booby_trap import write_raw_trap, write_trap
+from config_files import marked
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, load_checkpoint
@@ -104,19 +105,19 @@ def infer_with_mmseg(config: str, checkpoint: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ('read', 'config'),
+    ('read', 'name'),
     [
-        (open_with_mmpretrain, 'classifier_patchconvnet-tiny_scenes.py'),
-        (open_with_mmdet, 'mask-rcnn_patchconvnet-tiny_scenes.py'),
-        (infer_with_mmdet, 'mask-rcnn_patchconvnet-tiny_scenes.py'),
-        (open_with_mmseg, 'upernet_patchconvnet-tiny_scenes.py'),
-        (infer_with_mmseg, 'upernet_patchconvnet-tiny_scenes.py'),
+        pytest.param(open_with_mmpretrain, 'classifier', marks=pytest.mark.cls),
+        pytest.param(open_with_mmdet, 'mask-rcnn', marks=pytest.mark.det),
+        pytest.param(infer_with_mmdet, 'mask-rcnn', marks=pytest.mark.det),
+        pytest.param(open_with_mmseg, 'upernet', marks=pytest.mark.seg),
+        pytest.param(infer_with_mmseg, 'upernet', marks=pytest.mark.seg),
     ],
 )
-def test_the_inference_helpers_of_the_hosts(read, config, marker, tmp_path):
+def test_the_inference_helpers_of_the_hosts(read, name, marker, tmp_path):
     trap = write_trap(tmp_path / 'trap.pth', marker)
     with pytest.raises(CheckpointError, match=r'trap\.pth holds'):
-        read(str(DEMO / config), trap)
+        read(str(DEMO / f'{name}_patchconvnet-tiny_scenes.py'), trap)
 
 
 def test_importing_the_package_is_enough_and_imports_no_torch():
@@ -220,6 +221,7 @@ def test_what_mmengine_replaces_in_a_config(marker, tmp_path):
             Config.fromstring(config, '.py')
 
 
+@pytest.mark.det
 def test_a_config_in_a_checkpoint_builds_registered_types_only(marker, tmp_path):
     from mmdet.apis import DetInferencer
 
@@ -269,8 +271,8 @@ def test_code_is_not_plain(text):
         plain_text(text)
 
 
-@pytest.mark.parametrize('name', ['classifier', 'mask-rcnn', 'upernet'])
-def test_what_mmengine_writes_is_plain(name):
-    config = Config.fromfile(DEMO / f'{name}_patchconvnet-tiny_scenes.py')
+@pytest.mark.parametrize('path', marked(sorted(DEMO.glob('*_scenes.py'))))
+def test_what_mmengine_writes_is_plain(path):
+    config = Config.fromfile(path)
     text = plain_text(config.pretty_text)
     assert Config.fromstring(text, '.py').to_dict() == config.to_dict()

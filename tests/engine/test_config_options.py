@@ -12,11 +12,21 @@ SIGNS = str(CONFIGS / 'demo/classifier_patchconvnet-tiny_signs.py')
 MASK_RCNN = str(CONFIGS / 'mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py')
 UPERNET = str(CONFIGS / 'upernet/patchconvnet-s60_upernet_8xb2-160k_ade20k-512x512.py')
 RATIOS = 'model.rpn_head.anchor_generator.ratios'
+MARKERS = {
+    SIGNS: pytest.mark.cls,
+    MASK_RCNN: pytest.mark.det,
+    UPERNET: pytest.mark.seg,
+}
+
+
+def by_host(*rows: tuple[str, ...]) -> list:
+    """Parameters of a test, each with the marker of its config's host."""
+    return [pytest.param(*row, marks=MARKERS[row[0]]) for row in rows]
 
 
 @pytest.mark.parametrize(
     ('config', 'key', 'instead'),
-    [
+    by_host(
         # A fragment's helper, a misspelt name, a name without its parents.
         (MASK_RCNN, 'column.drop_path_rate', 'model.backbone.drop_path_rate'),
         (MASK_RCNN, 'modle.backbone.drop_path_rate', 'model.backbone.drop_path_rate'),
@@ -46,7 +56,7 @@ RATIOS = 'model.rpn_head.anchor_generator.ratios'
             'optim_wrapper.optimizer.lr.x',
             'optim_wrapper.optimizer.lr as a whole',
         ),
-    ],
+    ),
 )
 def test_what_would_change_nothing_is_refused(config, key, instead):
     with pytest.raises(ConfigError, match=f'{key}.*{instead}'):
@@ -55,7 +65,7 @@ def test_what_would_change_nothing_is_refused(config, key, instead):
 
 @pytest.mark.parametrize(
     ('config', 'key'),
-    [
+    by_host(
         (MASK_RCNN, 'model.backbone.stem_indices'),
         (MASK_RCNN, 'model.neck.0.stem_channels'),
         (SIGNS, 'data_preprocessor.num_classes'),  # here it is the runner's
@@ -65,7 +75,7 @@ def test_what_would_change_nothing_is_refused(config, key, instead):
         (SIGNS, 'optim_wrapper.paramwise_cfg.custom_keys.norm.decay_mult'),
         (UPERNET, 'find_unused_parameters'),
         (UPERNET, 'default_hooks.visualization.interval'),
-    ],
+    ),
 )
 def test_what_is_read_may_be_new(config, key):
     node = load_config(config, options={key: 1})
@@ -74,6 +84,7 @@ def test_what_is_read_may_be_new(config, key):
     assert node == 1
 
 
+@pytest.mark.cls
 def test_the_runner_is_that_of_the_options_laid_over():
     flexible = {'runner_type': 'FlexibleRunner'}
     fsdp = {'strategy.type': 'FSDPStrategy'}

@@ -75,6 +75,7 @@ def write_config(folder: Path, *lines: str) -> Path:
     return config
 
 
+@pytest.mark.cls
 @pytest.mark.parametrize('door', DOORS)
 def test_training(door, trap, scenes, tmp_path, monkeypatch):
     config = write_config(tmp_path, DOORS[door].format(trap=trap))
@@ -84,6 +85,7 @@ def test_training(door, trap, scenes, tmp_path, monkeypatch):
     assert message.startswith('error: ') and '\n' not in message
 
 
+@pytest.mark.cls
 def test_resuming_on_the_command_line(trap, scenes, tmp_path, monkeypatch):
     config = write_config(tmp_path)
     data = ('--data-root', scenes, '--work-dir', tmp_path)
@@ -94,6 +96,7 @@ def test_resuming_on_the_command_line(trap, scenes, tmp_path, monkeypatch):
     assert message.startswith('error: no checkpoint in') and 'iter_4.pth' in message
 
 
+@pytest.mark.cls
 def test_resuming_weights_says_what_to_do(scenes, tmp_path, monkeypatch):
     weights = tmp_path / 'weights.pth'
     torch.save(dict(state_dict={}), weights)
@@ -104,6 +107,7 @@ def test_resuming_weights_says_what_to_do(scenes, tmp_path, monkeypatch):
     assert message.startswith(f'error: {weights} was not saved by a training: ')
 
 
+@pytest.mark.cls
 def test_testing(trap, scenes, tmp_path, monkeypatch):
     data = ('--data-root', scenes, '--work-dir', tmp_path)
     message = run_tool(monkeypatch, 'test', write_config(tmp_path), trap, *data)
@@ -119,6 +123,7 @@ def test_converting(mode, trap, tmp_path, monkeypatch):
         assert not target.exists()
 
 
+@pytest.mark.cls
 @pytest.mark.slow
 def test_comparing(trap, scenes, tmp_path, monkeypatch, capfd):
     config = write_config(tmp_path, DOORS['backbone'].format(trap=trap))

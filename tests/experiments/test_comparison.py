@@ -120,6 +120,7 @@ def test_rows_match_the_current_configs():
         assert now == recipe, f'{name} has changed: measure it again'
 
 
+@pytest.mark.det
 @pytest.mark.parametrize(
     'change',
     [
@@ -134,11 +135,13 @@ def test_a_row_stays_valid_if_no_score_changes(change, tmp_path):
     assert recipe_of(changed(NUCLEI, change, tmp_path)) == recipe_of_nuclei()
 
 
+@pytest.mark.det
 def test_a_row_stays_valid_if_the_data_moves():
     moved = load_config(str(NUCLEI), data_root='elsewhere')
     assert recipe_of(moved) == recipe_of_nuclei()
 
 
+@pytest.mark.det
 @pytest.mark.parametrize(
     'change',
     [
@@ -191,6 +194,7 @@ def test_the_last_crop_sets_the_size_of_training_images(steps, size):
     assert training_size(steps) == size
 
 
+@pytest.mark.cls
 def test_a_size_of_two_numbers_is_counted(tmp_path):
     change = (
         'size = (64, 32)\n'

@@ -200,6 +200,8 @@ def heads(draw: Callable, num_levels: int) -> nn.Module:
     )
 
 
+@pytest.mark.det
+@pytest.mark.seg
 @settings(max_examples=25, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1))
 def test_any_reader_returns_the_same(data, seed):

@@ -96,7 +96,15 @@ def test_out_channels(pyramid):
     assert [x.shape[1] for x in levels] == [24] * 4
 
 
-@pytest.mark.parametrize('scope', ['mmengine', 'mmdet', 'mmseg', 'mmpretrain'])
+@pytest.mark.parametrize(
+    'scope',
+    [
+        'mmengine',
+        pytest.param('mmdet', marks=pytest.mark.det),
+        pytest.param('mmseg', marks=pytest.mark.seg),
+        pytest.param('mmpretrain', marks=pytest.mark.cls),
+    ],
+)
 def test_layer_norm_is_built_by_name_in_every_host(scope):
     cfg = dict(type='mmpatchconvnet.LayerNorm2d', eps=1e-3)
     with DefaultScope.overwrite_default_scope(scope):
