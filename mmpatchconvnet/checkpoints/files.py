@@ -16,19 +16,19 @@ WEB = ('http://', 'https://')
 
 
 def local_file(path: str) -> str:
-    """Anything but a URL as it is, and of a URL the file that it is fetched to."""
+    """The local file of a URL, downloaded if needed; any other path unchanged."""
     return str(fetch(path)) if path.startswith(WEB) else path
 
 
 def fetch(url: str) -> Path:
-    """The place of a file in torch's cache, downloaded if it is not there.
+    """The path of a file in torch's cache, downloaded if it is not there.
 
     One process of a machine downloads it while the others wait: all must call this.
-    Before processes know of each other, each downloads for itself. As in torch, a file
-    is cached under its own name: two URLs that end alike share it.
+    Without a process group, each process downloads it. As in torch, a file is cached
+    under its own name, so two URLs with the same last part share it.
 
     Raises:
-        CheckpointError: It cannot be downloaded, or is no checkpoint.
+        CheckpointError: It cannot be downloaded, or is not a checkpoint.
     """
     name = Path(urlparse(url).path).name
     place = Path(torch.hub.get_dir(), 'checkpoints', name)

@@ -25,13 +25,13 @@ def read_weights(path: str) -> dict[str, Tensor]:
 def load_weights(
     model: nn.Module, path: str, prefix: str = '', optional: str | None = None
 ) -> None:
-    """Load a checkpoint of this very model; a key too many or too few is an error.
+    """Load a checkpoint of this model; an unexpected or missing key is an error.
 
     Args:
         model: A model without its distributed wrapper.
         path: A file, a URL, or `deit://NAME`.
         prefix: Take only the keys that start with it, without it.
-        optional: A pattern of keys that may be there and are not used.
+        optional: A pattern of keys that the checkpoint may hold and the model lacks.
 
     Raises:
         CheckpointError: There is no such file, or its keys or shapes are not the
@@ -71,11 +71,11 @@ def check_start(model: nn.Module, path: str, resume: bool, content: Any = None) 
     Args:
         model: A model without its distributed wrapper.
         path: A file, a URL, or `deit://NAME`.
-        resume: Whether the training goes on, with optimizer and schedule.
-        content: What is in the checkpoint, if it has been read already.
+        resume: Whether the training is resumed, with optimizer and schedule.
+        content: The content of the checkpoint, if it has been read already.
 
     Raises:
-        CheckpointError: It cannot start so, or the checkpoint cannot be read.
+        CheckpointError: The checkpoint does not fit or cannot be read.
     """
     weights = read_weights(path) if content is None else tensors_of(content)
     own = model.state_dict()

@@ -33,21 +33,21 @@ def load_config(
     launcher: str = 'none',
     seed: int | None = None,
 ) -> Config:
-    """Read a config and lay the command line over it.
+    """Read a config and apply the command line to it.
 
     Args:
         config: The config file, or `PACKAGE::NAME`, as in `_base_`.
         work_dir: Where logs and checkpoints go; `work_dirs/<its name>` unless
             it or the config says otherwise.
-        data_root: Takes the place of the config's `data_root` wherever a path starts
-            with it, that of the evaluator too.
+        data_root: Replaces the config's `data_root` wherever a path starts with
+            it, also in the evaluator.
         options: Dotted keys and values, as from `--cfg-options`.
         launcher: `none`, `pytorch`, `slurm` or `mpi`.
         seed: Seed of all random numbers.
 
     Raises:
-        ConfigError: There is no such file, no `data_root` to take the place of, or an
-            option that nothing reads.
+        ConfigError: There is no such file, no `data_root` to replace, or an option that
+            nothing reads.
     """
     cfg = read_config(config)
     if data_root is not None:
@@ -79,9 +79,9 @@ def read_config(config: str) -> Config:
 
 
 def save_whole_checkpoints(cfg: Config) -> None:
-    """Let checkpoint files appear whole or not at all, in any config on a local disk.
+    """Write checkpoints to a local disk as complete files or not at all.
 
-    The one hook that is changed here, for safety; all others are those of the config.
+    This is the only hook that training changes, for safety.
     """
     hooks = cfg.get('default_hooks') or {}
     checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook'))
@@ -94,9 +94,9 @@ def save_whole_checkpoints(cfg: Config) -> None:
 
 
 def replace_data_root(cfg: Config, root: str) -> Config:
-    """The config with another folder wherever its `data_root` stood.
+    """Replace the `data_root` of a config wherever a path starts with it.
 
-    That is the one at its top level, or else that of the training data.
+    It is the one at the top level, or else the one of the training data.
     """
     old = cfg.get('data_root')
     for dataset in datasets_of(cfg, 'train_dataloader'):
@@ -139,7 +139,7 @@ def use_amp(cfg: Config) -> None:
 def build_runner(cfg: Config, training: bool) -> Runner | FlexibleRunner:
     """A Runner whose config, data and feature maps have been checked.
 
-    It is that of the config's `runner_type`, as in the hosts' own train scripts.
+    Its class is the config's `runner_type`, as in the hosts' own train scripts.
 
     Raises:
         ValueError: One sentence on what is wrong, before anything is trained.
@@ -147,7 +147,7 @@ def build_runner(cfg: Config, training: bool) -> Runner | FlexibleRunner:
     loaders = ('train_dataloader', 'val_dataloader') if training else ()
     check_config(cfg, loaders or ('test_dataloader',))
     if not training:
-        # Whatever the config starts from, the checkpoint given is what is tested.
+        # The given checkpoint is tested, whatever the config starts from.
         cfg.load_from, cfg.resume = None, False
         for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
             cfg[key] = None

@@ -18,9 +18,9 @@ def choose_checkpoint(cfg: Config) -> tuple[list[str], dict | None]:
     the config says: mmengine takes it over only after it has ordered the data.
 
     Returns:
-        What the user should know, for a log that does not exist yet, and what is in the
-        checkpoint, so that nobody has to read it again: None if there is none to
-        resume, or if it is a folder or remote.
+        Messages for the log, which does not exist yet, and the content of the
+        checkpoint, so that it is read once: None if there is none to resume, or if it
+        is a folder or remote.
 
     Raises:
         CheckpointError: None of the checkpoints can be read, or not the one given.
@@ -116,7 +116,7 @@ def newest_checkpoint(cfg: Config) -> tuple[str | None, dict | None, list[str]]:
 
 
 def files_of_run(cfg: Config, folders: set[Path]) -> set[Path]:
-    """What mmengine's CheckpointHook has written, but for the best_* ones."""
+    """The files that mmengine's CheckpointHook has written, except best_*."""
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     template = hook.get('filename_tmpl')
     patterns = [template.format('*')] if template else ['iter_*.pth', 'epoch_*.pth']

@@ -55,7 +55,7 @@ class ClassAttention(nn.Module):
 class AttentionPooling(StrictModule):
     """Pools a map into class tokens with one attention block; a neck of a classifier.
 
-    It takes the place of `GlobalAveragePooling` behind any backbone. One token attends
+    It replaces `GlobalAveragePooling` behind any backbone. One token attends
     to itself and to the map; several tokens, such as one for each class
     (`num_tokens=num_classes` with `PerTokenLinearHead`), attend to the map alone, as in
     the official code.

@@ -92,7 +92,7 @@ class PatchConvNet(StrictModule):
             BatchNorm counts each batch twice under `with_cp`.
         init_cfg: Initialization of mmengine, such as
             `dict(type='Pretrained', checkpoint=..., prefix='backbone.')`. A checkpoint
-            must fit, but for the blocks behind the last tap, which are not built.
+            must fit, except for the blocks after the last tap, which are not built.
 
     Raises:
         ValueError: An unknown `arch` or `block_impl`, or an index, rate or stage out of

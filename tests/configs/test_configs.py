@@ -208,6 +208,19 @@ def test_every_setting_is_read_and_the_hooks_are_ours(path):
     assert 'CheckpointHook' in hooks  # hooks of the host stay
 
 
+@pytest.mark.det
+def test_a_config_of_ones_own_takes_our_hooks_as_the_docs_say(tmp_path):
+    page = (ROOT / 'docs/training.md').read_text()
+    (lines,) = re.findall(r'```python\n(_base_ = .*runtime\.py.*?)```', page, re.DOTALL)
+    child = tmp_path / 'child.py'
+    host = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
+    child.write_text(lines.replace('mmdet::...', host))
+    cfg = Config.fromfile(child)
+    hooks = {hook['type'].split('.')[-1] for hook in cfg.default_hooks.values()}
+    assert hooks >= HOOKS | {'CheckpointHook', 'DetVisualizationHook'}
+    assert 'hooks' not in cfg
+
+
 @pytest.mark.parametrize('path', marked(CONFIGS))
 def test_the_pipelines_of_a_config_are_those_of_its_loaders(path):
     cfg = read(path)  # mmseg's `inference_model` takes `test_pipeline`

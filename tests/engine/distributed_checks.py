@@ -139,7 +139,7 @@ def no_parameter_is_unused(out: Path) -> None:
 
 
 def fsdp_takes_the_step_of_one_process(out: Path) -> None:
-    """Weight decay by shape and clipping included; and goes on from its checkpoint."""
+    """Weight decay by shape and clipping included; resumes from its checkpoint."""
     rates = dict(lr=1e-2, eps=1e-4)  # so much that the size of a gradient counts
     optim_wrapper = dict(
         optimizer=dict(type='AdamW', weight_decay=0.1, **rates),

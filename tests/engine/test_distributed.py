@@ -20,7 +20,7 @@ from mmpatchconvnet.engine.sharding import wrap_each_block
 
 ROOT = Path(__file__).parents[2]
 CHECKS_FILE = Path(__file__).with_name('distributed_checks.py')
-# What docs/scaling.md gives to --cfg-options in the place of configs/_base_/fsdp.py.
+# What docs/scaling.md gives to --cfg-options instead of configs/_base_/fsdp.py.
 SHARDED = (
     'runner_type=FlexibleRunner',
     'strategy.type=mmpatchconvnet.ShardedStrategy',

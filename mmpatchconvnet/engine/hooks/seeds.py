@@ -19,20 +19,20 @@ TRAINING, LOADING = 1, 2
 
 @HOOKS.register_module()
 class IterationSeedHook(Hook):
-    """Seeds python, numpy and torch anew for each training step and each loaded batch.
+    """Seeds python, numpy and torch for each training step and each loaded batch.
 
     The seed is made of the run's seed, the rank and the number of the step, in the data
     workers of the batch. So a resumed run draws what it would have drawn without the
     stop, no two ranks draw the same, and no checkpoint has to carry the states of
     generators. Validation does not change what training draws, and workers that are
-    started anew for each epoch do not repeat the augmentations of the first.
+    restarted for each epoch do not repeat the augmentations of the first.
 
     The order of the data is mmengine's: its loops skip on resume what was already seen.
     Not the same as without the stop are
 
-    - an `EpochBasedTrainLoop` resumed within an epoch, which mmengine begins anew;
-    - an `IterBasedTrainLoop` with `fast_forward_on_resume=True`, which begins its data
-      anew, though with new augmentations;
+    - an `EpochBasedTrainLoop` resumed within an epoch, which mmengine restarts;
+    - an `IterBasedTrainLoop` with `fast_forward_on_resume=True`, which restarts its
+      data, though with new augmentations;
     - gradients accumulated over steps, when the checkpoint falls between these steps;
     - with `num_workers=0`, mmengine 0.10.7 and an `IterBasedTrainLoop`, the pictures of
       the first step, as the skipped ones are loaded in the same process;
@@ -76,12 +76,12 @@ class IterationSeedHook(Hook):
 class SeededWorkers:
     """Seeds each worker of a loader before each of its batches.
 
-    A worker is told nothing but samples to load; torch deals the batches out in turn,
-    so it can count their numbers by itself.
+    A worker does not know the number of its batch. torch distributes the batches in
+    turn, so the worker can count them.
 
     Args:
         loader: Its `collate_fn` and `worker_init_fn` are wrapped.
-        runner: Of seed, rank and loop.
+        runner: Provides seed, rank and loop.
     """
 
     def __init__(self, loader: DataLoader, runner: Runner) -> None:
