@@ -1,6 +1,6 @@
 """Classifies the ten digits of sign language: 600 real pictures, 600 steps.
 
-    python tools/train.py configs/demo/classifier_patchconvnet-tiny_signs.py \
+    mmpatchconvnet train configs/demo/classifier_patchconvnet-tiny_signs.py \
         --data-root PATH
 
 PATH holds `train/CLASS/*` and `val/CLASS/*`: the data set of Mavi 2020

@@ -1,6 +1,6 @@
 """Instance segmentation of cell nuclei: 180 real pictures, 400 steps on two CPU cores.
 
-    python tools/train.py configs/demo/mask-rcnn_patchconvnet-tiny_nuclei.py \
+    mmpatchconvnet train configs/demo/mask-rcnn_patchconvnet-tiny_nuclei.py \
         --data-root PATH
 
 PATH holds `images/{train,val}` and `annotations/instances_{train,val}.json` in COCO

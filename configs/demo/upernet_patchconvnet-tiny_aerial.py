@@ -1,6 +1,6 @@
 """Semantic segmentation of aerial pictures: 110 real pictures, 300 steps.
 
-    python tools/train.py configs/demo/upernet_patchconvnet-tiny_aerial.py \
+    mmpatchconvnet train configs/demo/upernet_patchconvnet-tiny_aerial.py \
         --data-root PATH
 
 PATH holds `images/{train,val}/*.jpg` and `labels/{train,val}/*.png`: tiles of Dubai by

@@ -2,7 +2,7 @@
 
 For evaluation only: its training recipe is published only in part.
 
-    python tools/test.py \
+    mmpatchconvnet test \
         configs/patchconvnet/patchconvnet-s60_in21k-pre_3rdparty_in1k.py \
         deit://s60_224_21k
 """
