@@ -9,12 +9,21 @@ VARIABLE = 'MMPATCHCONVNET_CPU_PRODUCTS'
 
 
 def cpu_name() -> str:
-    """Name of the processor; `platform.processor()` is empty on many systems."""
+    """Name of the processor; `platform.processor()` is empty on many systems.
+
+    It ends in the x86 family and model, because virtual machines shorten the name: all
+    generations are 'AMD EPYC' there.
+    """
     info = Path('/proc/cpuinfo')
-    for line in info.read_text().splitlines() if info.is_file() else ():
-        if line.startswith('model name'):
-            return line.partition(':')[2].strip()
-    return platform.processor() or platform.machine()
+    lines = info.read_text().splitlines() if info.is_file() else ()
+    told = {
+        key.strip(): text.strip()
+        for key, _, text in (line.partition(':') for line in lines)
+    }
+    name = told.get('model name') or platform.processor() or platform.machine()
+    if 'cpu family' in told:
+        name += f' (family {told["cpu family"]}, model {told["model"]})'
+    return name
 
 
 def cpu_capability() -> str:
