@@ -13,8 +13,8 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from mmpatchconvnet import PatchConvNet, deploy
+from mmpatchconvnet.config_files import read_config
 from mmpatchconvnet.deploy import switch_to_deploy
-from mmpatchconvnet.engine.launch import read_config
 from mmpatchconvnet.experiments.benchmark.batches import batch_of
 from mmpatchconvnet.experiments.benchmark.choices import CONFIGS
 from mmpatchconvnet.experiments.complexity import build_model, count_macs

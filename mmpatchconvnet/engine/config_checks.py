@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.fileio import list_dir_or_file
-from mmengine.registry import DATASETS, TRANSFORMS, Registry
+from mmengine.registry import TRANSFORMS
 from PIL import Image
 from torch import nn
+
+from mmpatchconvnet.config_files import ConfigError, datasets_of, resolve_type
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 MAX_LABEL_MAPS = 32  # that are read of a data set
@@ -31,10 +33,6 @@ PARTS_WITH_CLASSES = (
     'decode_head',
     'data_preprocessor',
 )
-
-
-class ConfigError(ValueError):
-    """A config that cannot work, explained in one sentence."""
 
 
 def check_config(cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS) -> None:
@@ -53,36 +51,6 @@ def check_config(cfg: Config, dataloaders: tuple[str, ...] = DATALOADERS) -> Non
             check_class_folders(dataset, dataset_class, name)
             check_coco_file(dataset, dataset_class, name)
             check_label_maps(cfg, dataset, dataset_class, name)
-
-
-def datasets_of(cfg: Config, dataloader: str) -> Iterator[dict]:
-    """The data sets of a dataloader, without wrappers such as `RepeatDataset`."""
-    loader = cfg.get(dataloader)
-    if isinstance(loader, dict):
-        yield from without_wrappers(loader.get('dataset'))
-
-
-def without_wrappers(dataset: object) -> Iterator[dict]:
-    if isinstance(dataset, (list, tuple)):
-        for one in dataset:
-            yield from without_wrappers(one)
-    elif isinstance(dataset, dict):
-        inner = dataset.get('datasets') or dataset.get('dataset')
-        if inner:
-            yield from without_wrappers(inner)
-        else:
-            yield dataset
-
-
-def resolve_type(
-    settings: dict, scope: str | None, registry: Registry = DATASETS
-) -> type | None:
-    """The class of `type`, which is a name or, in a lazy config, the class itself."""
-    kind = settings.get('type')
-    if not isinstance(kind, str):
-        return kind
-    with registry.switch_scope_and_registry(settings.get('_scope_', scope)) as host:
-        return host.get(kind)
 
 
 def check_paths(dataset: dict, dataset_class: type | None, name: str) -> None:

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
-from mmpatchconvnet.engine.config_checks import ConfigError, resolve_type
+from mmpatchconvnet.config_files import ConfigError, resolve_type
 from mmpatchconvnet.engine.nested import walk, without
 
 # What each runner reads from the config, besides the arguments of its constructor.

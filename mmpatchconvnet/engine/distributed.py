@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from torch import nn
 
-from mmpatchconvnet.engine.config_checks import ConfigError
+from mmpatchconvnet.config_files import ConfigError
 from mmpatchconvnet.registry import MODEL_WRAPPERS
 
 # Launcher -> the program that starts the processes, and its environment variables for

@@ -13,12 +13,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
 from mmpatchconvnet.checkpoints import check_start, local_file
-from mmpatchconvnet.engine.config_checks import (
-    ConfigError,
-    check_config,
-    check_features,
-    datasets_of,
-)
+from mmpatchconvnet.config_files import ConfigError, datasets_of, read_config
+from mmpatchconvnet.engine.config_checks import check_config, check_features
 from mmpatchconvnet.engine.config_options import check_options
 from mmpatchconvnet.engine.distributed import prepare_processes
 from mmpatchconvnet.engine.provenance import EvaluationRunner, write_environment
@@ -61,21 +57,6 @@ def load_config(
         cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
     save_whole_checkpoints(cfg)
     return cfg
-
-
-def read_config(config: str) -> Config:
-    """A config file, or `mmdet::NAME` for one that an installed package brings."""
-    if '::' in config:
-        try:
-            config, _ = Config._get_cfg_path(config, '')
-        except (OSError, ValueError, AssertionError, ImportError) as error:
-            raise ConfigError(
-                f'{config} cannot be read ({error}): give PACKAGE::FOLDER/NAME.py of '
-                'an installed package, such as mmdet.'
-            ) from None
-    if not Path(config).is_file():
-        raise ConfigError(f'{config} is not a file: give a config file.')
-    return Config.fromfile(config)
 
 
 def save_whole_checkpoints(cfg: Config) -> None:

@@ -17,8 +17,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 from mmpatchconvnet.compat.hosts import HOSTS
-from mmpatchconvnet.engine.config_checks import datasets_of
-from mmpatchconvnet.engine.launch import read_config
+from mmpatchconvnet.config_files import datasets_of, read_config
 from mmpatchconvnet.engine.nested import without
 from mmpatchconvnet.engine.provenance import short_commit
 from mmpatchconvnet.experiments.complexity import (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mmpatchconvnet.engine.config_checks import ConfigError
+from mmpatchconvnet.config_files import ConfigError
 from mmpatchconvnet.engine.launch import load_config
 
 CONFIGS = Path(__file__).parents[2] / 'configs'

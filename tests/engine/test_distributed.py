@@ -12,8 +12,8 @@ from distributed_checks import CHECKS, FSDP_KEYS, Classifier
 from mmengine.config import Config
 
 from mmpatchconvnet.checkpoints import load_file
+from mmpatchconvnet.config_files import ConfigError
 from mmpatchconvnet.datasets import write_scenes
-from mmpatchconvnet.engine.config_checks import ConfigError
 from mmpatchconvnet.engine.distributed import prepare_processes
 from mmpatchconvnet.engine.launch import build_runner
 from mmpatchconvnet.engine.sharding import wrap_each_block

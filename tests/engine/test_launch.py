@@ -14,19 +14,11 @@ from torch import nn
 
 from mmpatchconvnet.atomic_files import atomic_write
 from mmpatchconvnet.checkpoints import load_file, load_weights
+from mmpatchconvnet.config_files import ConfigError, read_config
 from mmpatchconvnet.datasets import CLASSES, write_scenes
 from mmpatchconvnet.deploy import switch_to_deploy
-from mmpatchconvnet.engine.config_checks import (
-    ConfigError,
-    check_config,
-    check_features,
-)
-from mmpatchconvnet.engine.launch import (
-    build_runner,
-    load_config,
-    read_config,
-    use_amp,
-)
+from mmpatchconvnet.engine.config_checks import check_config, check_features
+from mmpatchconvnet.engine.launch import build_runner, load_config, use_amp
 from mmpatchconvnet.registry import MODELS
 
 ROOT = Path(__file__).parents[2]

@@ -13,11 +13,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
-from mmpatchconvnet.engine.config_checks import (
-    ConfigError,
-    check_config,
-    check_features,
-)
+from mmpatchconvnet.config_files import ConfigError
+from mmpatchconvnet.engine.config_checks import check_config, check_features
 from mmpatchconvnet.engine.launch import build_runner, load_config
 
 ROOT = Path(__file__).parents[2]

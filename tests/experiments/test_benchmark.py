@@ -12,7 +12,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 from mmpatchconvnet import PatchConvNet
-from mmpatchconvnet.engine.launch import read_config
+from mmpatchconvnet.config_files import read_config
 from mmpatchconvnet.experiments.benchmark.choices import CONFIGS, MODES
 from mmpatchconvnet.experiments.benchmark.measure import draw, measure
 from mmpatchconvnet.experiments.benchmark.memory import (

@@ -11,8 +11,8 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from torch import nn
 
+from mmpatchconvnet.config_files import read_config
 from mmpatchconvnet.deploy import switch_to_deploy
-from mmpatchconvnet.engine.launch import read_config
 from mmpatchconvnet.experiments.benchmark.choices import CONFIGS, MODES
 from mmpatchconvnet.experiments.benchmark.reference import ReferenceColumn
 from mmpatchconvnet.experiments.complexity import build_model

@@ -1,0 +1,1 @@
+"""From a checkpoint to predictions: read pictures, run the model, write results."""

@@ -1,0 +1,70 @@
+"""Masks of single objects, kept within their bounds.
+
+A picture of 8000 x 8000 pixels with a thousand objects would need 64 GB as full masks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pycocotools.mask
+
+Array = np.ndarray
+
+
+@dataclass
+class MaskCrop:
+    """The mask (h, w) bool of an object, whose first pixel is (x, y) in its picture.
+
+    A mask without pixels is (0, 0) at (0, 0).
+    """
+
+    x: int
+    y: int
+    mask: Array
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return int(self.mask.sum())
+
+
+def to_crop(mask: Array, x: int = 0, y: int = 0) -> MaskCrop:
+    """A mask (H, W) bool whose first pixel is (x, y), reduced to its bounds."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not rows.size:
+        return MaskCrop(0, 0, np.zeros((0, 0), bool))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    return MaskCrop(x + int(left), y + int(top), mask[top:bottom, left:right].copy())
+
+
+def to_masks(crops: Sequence[MaskCrop], shape: tuple[int, int]) -> Array:
+    """Full masks (N, H, W) bool of objects in a picture of shape (H, W)."""
+    masks = np.zeros((len(crops), *shape), bool)
+    for full, crop in zip(masks, crops, strict=True):
+        height, width = crop.mask.shape
+        full[crop.y : crop.y + height, crop.x : crop.x + width] = crop.mask
+    return masks
+
+
+def to_rle(crop: MaskCrop, shape: tuple[int, int]) -> dict[str, Any]:
+    """The mask as COCO's run-length encoding, `counts` as text, for JSON.
+
+    Args:
+        crop: The mask.
+        shape: Height and width of the picture.
+    """
+    height, width = shape
+    # COCO counts pixels down the columns. The columns of the crop are encoded at full
+    # height, and the empty ones next to it become part of the first and the last run.
+    columns = np.zeros((height, crop.mask.shape[1]), bool)
+    columns[crop.y : crop.y + len(crop.mask)] = crop.mask
+    pixels = columns.ravel(order='F')
+    edges = np.flatnonzero(np.diff(pixels, prepend=False, append=False))
+    ends = np.concatenate([edges + crop.x * height, [width * height]])
+    counts = np.diff(ends, prepend=0).tolist()
+    encoded = pycocotools.mask.frPyObjects(
+        dict(size=[height, width], counts=counts), height, width
+    )
+    return dict(size=[height, width], counts=encoded['counts'].decode())

@@ -1,0 +1,79 @@
+"""What a model finds in a picture, as plain objects with NumPy arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mmpatchconvnet.inference.masks import MaskCrop, to_masks
+
+Array = np.ndarray
+
+
+@dataclass
+class Result:
+    """A picture and what was found in it.
+
+    Attributes:
+        file: The path of the picture, or the name of a frame or an array.
+        classes: The name of every class.
+        image: The picture as the model's pipeline reads it, (H, W, 3) uint8 BGR.
+        intensity: The brightness of each pixel, (H, W): the stored values of a gray
+            picture, also of 16 bits, or the luma of a colour picture.
+        sample: The data sample of the host; None from an exported file.
+    """
+
+    file: str
+    classes: Sequence[str]
+    image: Array
+    intensity: Array
+    sample: Any
+
+
+@dataclass
+class Classification(Result):
+    """The class of a picture.
+
+    Attributes:
+        label: The class with the highest score.
+        scores: The score of every class, (C,) float32 in 0..1.
+    """
+
+    label: int
+    scores: Array
+
+
+@dataclass
+class Segmentation(Result):
+    """The class of every pixel.
+
+    Attributes:
+        label_map: Classes, (H, W) uint8, or int32 for more than 256 classes.
+    """
+
+    label_map: Array
+
+
+@dataclass
+class Detection(Result):
+    """The objects in a picture, by falling score.
+
+    Attributes:
+        labels: Class of each object, (N,) int64.
+        scores: (N,) float32 in 0..1.
+        boxes: x1, y1, x2, y2 in pixels of the picture, (N, 4) float32.
+        crops: The mask of each object within its bounds; None for a model of boxes.
+    """
+
+    labels: Array
+    scores: Array
+    boxes: Array
+    crops: list[MaskCrop] | None
+
+    @property
+    def masks(self) -> Array | None:
+        """(N, H, W) bool, made at each access; None for a model of boxes."""
+        if self.crops is None:
+            return None
+        return to_masks(self.crops, self.image.shape[:2])
