@@ -89,7 +89,7 @@ def test_any_height_and_width(height, width):
 
 
 def test_a_wide_image_is_not_taken_for_a_square_one():
-    # 64x256 has as many tokens as 128x128: the official code answers with an 8x8 map.
+    # 64x256 has as many tokens as 128x128: the official code returns an 8x8 map.
     column = PatchConvNet(TINY).eval()
     x = torch.rand(1, 3, 64, 256)
     with torch.no_grad():

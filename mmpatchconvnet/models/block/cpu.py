@@ -8,16 +8,25 @@ slow, and MKL with a GELU in place is faster. docs/speed.md has the measurements
 `torch.compile` uses the same operators of oneDNN; torch gives them no public name.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from mmpatchconvnet.compat.processor import product_library
 
 OPS = torch.ops.mkldnn
 AVAILABLE = torch.backends.mkldnn.is_available() and all(
-    hasattr(OPS, name) for name in ('_linear_pointwise', '_convolution_pointwise')
+    hasattr(OPS, name)
+    for name in (
+        '_linear_pointwise',
+        '_convolution_pointwise',
+        '_reorder_convolution_weight',
+    )
 )
+PACKED = WeakTensorKeyDictionary()  # weight -> its state, and its packed copy
 
 
 def can_run(x: Tensor, weight: Tensor) -> bool:
@@ -71,6 +80,22 @@ def linear_sum(x: Tensor, weight: Tensor, bias: Tensor, addend: Tensor) -> Tenso
 def conv_gelu(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """The exact GELU of a convolution of a map (B, C, H, W), by oneDNN."""
     return OPS._convolution_pointwise(
-        *(x, conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation),
-        *(conv.groups, 'gelu', [], 'none'),
+        *(x, packed_weight(conv, x), conv.bias),
+        *(conv.padding, conv.stride, conv.dilation, conv.groups, 'gelu', [], 'none'),
     )
+
+
+def packed_weight(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """The weight of a convolution in oneDNN's layout for maps of the size of x.
+
+    oneDNN would reorder a plain weight at every call, which takes as long as the
+    depthwise convolution of one 14 x 14 map. The layout also works for other sizes.
+    """
+    weight: Any = conv.weight
+    if weight.is_inference():  # it does not count its changes
+        return weight
+    state = weight.data_ptr(), weight._version, weight.dtype
+    if PACKED.get(weight, (None,))[0] != state:
+        how = conv.padding, conv.stride, conv.dilation, conv.groups, x.shape
+        PACKED[weight] = state, OPS._reorder_convolution_weight(weight, *how)
+    return PACKED[weight][1]

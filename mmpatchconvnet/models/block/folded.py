@@ -54,7 +54,7 @@ class FoldedBlock(nn.Module):
             weight = weight * scale.flatten()
         self.block_impl = block.block_impl
         self.linear_in = linear(weight, bias)
-        self.depthwise = with_contiguous_weight(block.depthwise)
+        self.depthwise = block.depthwise
         self.reduce, self.expand = (
             linear(layer.weight.flatten(1), layer.bias)
             for layer in (block.gate.reduce, block.gate.expand)
@@ -161,15 +161,3 @@ def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     layer = nn.Linear(weight.shape[1], weight.shape[0]).to(weight)
     layer.load_state_dict(dict(weight=weight, bias=bias))
     return layer
-
-
-def with_contiguous_weight(conv: nn.Conv2d) -> nn.Conv2d:
-    """A copy of a depthwise convolution with a contiguous weight (C, 1, 3, 3).
-
-    oneDNN reorders a channels-last weight at every call, which takes a third of the
-    time of the convolution.
-    """
-    channels = conv.in_channels
-    copy = nn.Conv2d(channels, channels, 3, padding=1, groups=channels).to(conv.weight)
-    copy.load_state_dict(conv.state_dict())
-    return copy

@@ -1,0 +1,37 @@
+from copy import deepcopy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mmpatchconvnet.models.block import cpu
+
+
+@pytest.mark.skipif(not cpu.AVAILABLE, reason='this torch has no oneDNN')
+@torch.no_grad()
+def test_a_packed_weight_follows_its_weight():
+    conv = nn.Conv2d(32, 32, 3, padding=1, groups=32)
+
+    def check(conv, size=14):
+        x = torch.randn(2, 32, size, size)
+        expected = F.gelu(conv(x))
+        torch.testing.assert_close(
+            cpu.conv_gelu(x.clone(), conv), expected, atol=1e-5, rtol=1e-5
+        )
+
+    check(conv)
+    check(conv, size=33)
+    conv.weight.mul_(2)
+    check(conv)
+    conv.weight.data = torch.randn(32, 1, 3, 3)
+    check(conv)
+    copy = deepcopy(conv)
+    copy.weight.zero_()
+    check(copy)
+    check(conv)
+    with torch.inference_mode():
+        made_here = nn.Conv2d(32, 32, 3, padding=1, groups=32)
+        check(made_here)
+        made_here.weight.mul_(2)
+        check(made_here)
