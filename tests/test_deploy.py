@@ -48,7 +48,7 @@ def assert_close(ours: tuple, theirs: tuple) -> None:
 @pytest.mark.parametrize(
     'norm_cfg', [None, *(dict(type='BN', affine=affine) for affine in (True, False))]
 )
-def test_a_column_answers_as_before(norm_cfg):
+def test_a_folded_column_computes_the_same(norm_cfg):
     settings = dict(out_indices=(0, -1), drop_path_rate=0.3, norm_cfg=norm_cfg)
     column = shake(PatchConvNet(ARCH, **settings, **STEM))
     x = torch.randn(2, 3, 70, 100)

@@ -23,7 +23,11 @@ def read_weights(path: str) -> dict[str, Tensor]:
 
 
 def load_weights(
-    model: nn.Module, path: str, prefix: str = '', optional: str | None = None
+    model: nn.Module,
+    path: str,
+    prefix: str = '',
+    optional: str | None = None,
+    content: Any = None,
 ) -> None:
     """Load a checkpoint of this model; an unexpected or missing key is an error.
 
@@ -32,14 +36,16 @@ def load_weights(
         path: A file, a URL, or `deit://NAME`.
         prefix: Take only the keys that start with it, without it.
         optional: A pattern of keys that the checkpoint may hold and the model lacks.
+        content: The content of the checkpoint, if it has been read already.
 
     Raises:
         CheckpointError: There is no such file, or its keys or shapes are not the
             model's.
     """
+    tensors = read_weights(path) if content is None else tensors_of(content)
     weights = {
         key.removeprefix(prefix): value
-        for key, value in read_weights(path).items()
+        for key, value in tensors.items()
         if key.startswith(prefix)
     }
     own = model.state_dict()

@@ -47,7 +47,7 @@ MARKERS = dict(
 )
 
 
-def test_the_reference_answers_as_our_column_does():
+def test_the_reference_computes_what_our_column_does():
     arch = dict(embed_dims=32, depth=3, layer_scale_init_value=0.5)
     column = PatchConvNet(arch, out_indices=(0, 2), stem_indices=(1,)).eval()
     reference = ReferenceColumn(column)

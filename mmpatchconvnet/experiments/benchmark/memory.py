@@ -42,9 +42,9 @@ class LiveTensors(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        given = {address_of(x) for x in tree_leaves((args, kwargs)) if is_tensor(x)}
+        given = {address_of(x) for x in tree_leaves((args, kwargs)) if has_storage(x)}
         result = func(*args, **(kwargs or {}))
-        for x in filter(is_tensor, tree_leaves(result)):
+        for x in filter(has_storage, tree_leaves(result)):
             storage = x.untyped_storage()
             if address_of(x) not in given:  # otherwise a view, or written in place
                 self.storages[address_of(x)] = StorageWeakRef(storage), storage.nbytes()
@@ -53,8 +53,9 @@ class LiveTensors(TorchDispatchMode):
         return result
 
 
-def is_tensor(x: Any) -> bool:
-    return isinstance(x, torch.Tensor)
+def has_storage(x: Any) -> bool:
+    """Whether x is a tensor, and not a weight that oneDNN has packed."""
+    return isinstance(x, torch.Tensor) and not x.is_mkldnn
 
 
 def address_of(x: torch.Tensor) -> int:
