@@ -48,6 +48,18 @@ def to_masks(crops: Sequence[MaskCrop], shape: tuple[int, int]) -> Array:
     return masks
 
 
+def unite(crops: Sequence[MaskCrop]) -> MaskCrop:
+    """The union of masks of one picture."""
+    crops = [crop for crop in crops if crop.mask.size]
+    if len(crops) < 2:
+        return crops[0] if crops else to_crop(np.zeros((0, 0), bool))
+    x, y = min(crop.x for crop in crops), min(crop.y for crop in crops)
+    right = max(crop.x + crop.mask.shape[1] for crop in crops)
+    bottom = max(crop.y + crop.mask.shape[0] for crop in crops)
+    moved = [MaskCrop(crop.x - x, crop.y - y, crop.mask) for crop in crops]
+    return MaskCrop(x, y, to_masks(moved, (bottom - y, right - x)).any(0))
+
+
 def to_rle(crop: MaskCrop, shape: tuple[int, int]) -> dict[str, Any]:
     """The mask as COCO's run-length encoding, `counts` as text, for JSON.
 
