@@ -17,10 +17,18 @@ _MODULE_OF = {
     'LayerDecayOptimWrapperConstructor': 'mmpatchconvnet.engine.layer_decay',
     'PatchConvNet': 'mmpatchconvnet.models',
     'PerTokenLinearHead': 'mmpatchconvnet.models.per_token_head',
+    'Predictor': 'mmpatchconvnet.inference.predictor',
     'ResizePyramid': 'mmpatchconvnet.models',
     'SimplePyramid': 'mmpatchconvnet.models',
 }
-_SUBMODULES = ('checkpoints', 'datasets', 'engine', 'models', 'visualization')
+_SUBMODULES = (
+    'checkpoints',
+    'datasets',
+    'engine',
+    'inference',
+    'models',
+    'visualization',
+)
 
 # Without the head, which needs mmpretrain: a star import works with any host.
 __all__ = ['__version__', *sorted({*_MODULE_OF} - {'PerTokenLinearHead'}), *_SUBMODULES]

@@ -15,6 +15,7 @@ from mmpatchconvnet.version import __version__
 COMMANDS = (
     'train',
     'test',
+    'predict',
     'demo',
     'doctor',
     'convert',

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mmpatchconvnet.inference.masks import MaskCrop, to_masks
+from mmpatchconvnet.mask_crops import MaskCrop, to_masks
 
 Array = np.ndarray
 

@@ -4,7 +4,7 @@ Samples are read by attribute, so samples of mmdet and mmseg both work without i
 either.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,8 +13,9 @@ import matplotlib
 import numpy as np
 import torch
 from mmengine.structures import BaseDataElement
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
+from torchvision.utils import draw_bounding_boxes
 
+from mmpatchconvnet.mask_crops import MaskCrop, scale_crop, to_crop
 from mmpatchconvnet.visualization.canvas import (
     GREY,
     INK,
@@ -122,17 +123,17 @@ def _draw_instances(
     check_labels(labels, style.classes)
     count = len(labels)
     colors = instance_colors(count) if style.by_instance else style.colors[labels]
+    scale = picture.shape[1] / shape[1]
     if 'masks' in instances:
-        masks = [_fit_mask(mask, picture) for mask in to_array(instances.masks)]
-        spots = [_innermost(mask) for mask in masks]
-        painted = _paint_masks(picture, masks, colors)
+        crops = [scale_crop(crop, scale) for crop in to_crops(instances.masks)]
+        spots = [_innermost(crop) for crop in crops]
+        painted = _paint_masks(picture, crops, colors)
     else:
-        scale = picture.shape[1] / shape[1]
         corners = np.round(scale * to_array(instances.bboxes)).reshape(-1, 2, 2)
         # Some heads predict boxes with swapped corners.
         boxes = np.sort(corners.astype(int), axis=1).reshape(-1, 4)
         spots = [((left + right) // 2, top) for left, top, right, _ in boxes.tolist()]
-        painted = _draw(draw_bounding_boxes, picture, boxes, colors, width=3)
+        painted = _draw_boxes(picture, boxes, colors)
     caption = f'{count} object' + ('' if count == 1 else 's')
     panel = Panel(painted, [(caption, GREY)], shown=set(labels.tolist()))
     if not style.by_instance and count <= MAX_LABELS:
@@ -184,31 +185,39 @@ def _overlap(tag: Text, other: Text) -> bool:
     return not separate and abs(tag.y - other.y) < 1.49 * tag.size
 
 
-def _innermost(mask: Array) -> tuple[int, int]:
+def _innermost(crop: MaskCrop) -> tuple[int, int]:
     """The pixel (x, y) of a mask that is farthest from its outline."""
-    distance = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)
+    padded = np.pad(crop.mask.astype(np.uint8), 1)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 3)
     y, x = np.unravel_index(distance.argmax(), distance.shape)
-    return int(x) - 1, int(y) - 1
+    return crop.x + int(x) - 1, crop.y + int(y) - 1
 
 
-def _fit_mask(mask: Array, picture: Array) -> Array:
-    """A mask (H, W) resized to the picture, uint8 of 0 and 1, with a smooth outline."""
-    height, width = picture.shape[:2]
-    soft = cv2.resize(mask.astype(np.float32), (width, height))
-    return (soft > 0.5).astype(np.uint8)
+def to_crops(masks: Any) -> Sequence[MaskCrop]:
+    """Masks of any host, or crops, as crops."""
+    if isinstance(masks, list):
+        return masks
+    return [to_crop(mask.astype(bool)) for mask in to_array(masks)]
 
 
-def _paint_masks(picture: Array, masks: Sequence[Array], colors: Array) -> Array:
+def _paint_masks(picture: Array, crops: Sequence[MaskCrop], colors: Array) -> Array:
     # Large ones first, so that no object hides a smaller one.
-    order = sorted(range(len(masks)), key=lambda index: -int(masks[index].sum()))
+    order = sorted(range(len(crops)), key=lambda index: -crops[index].area)
     owner = np.full(picture.shape[:2], -1)
     for index in order:
-        owner[masks[index] > 0] = index
+        crop = crops[index]
+        height, width = crop.mask.shape
+        part = owner[crop.y : crop.y + height, crop.x : crop.x + width]
+        part[crop.mask[: part.shape[0], : part.shape[1]]] = index
     painted = _paint_owners(picture, owner, colors)
-    thickness = 2 if len(masks) <= MAX_LABELS else 1
+    thickness = 2 if len(crops) <= MAX_LABELS else 1
     for index in order:
+        crop = crops[index]
         outlines, _ = cv2.findContours(
-            masks[index], cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+            crop.mask.astype(np.uint8),
+            cv2.RETR_CCOMP,
+            cv2.CHAIN_APPROX_NONE,
+            offset=(crop.x, crop.y),
         )
         color = colors[index].tolist()
         cv2.drawContours(painted, outlines, -1, color, thickness, cv2.LINE_AA)
@@ -247,29 +256,27 @@ def _agreement(predicted: Array, truth: Array) -> list[tuple[str, Color]]:
     return [(f'{share:.0%} of the labelled pixels are right', GREY)]
 
 
-# ---------------------------------------------------------------------- torchvision
+# -------------------------------------------------------------------------- painting
 
 
 def _paint_owners(picture: Array, owner: Array, colors: Array) -> Array:
     """Paint each pixel half in the colour of its owner (h, w), an index or -1.
 
-    A pixel has one owner, as torchvision paints overlaps of masks black.
+    torchvision would need a full mask of every object.
     """
-    shown = np.unique(owner[owner >= 0])
-    masks = owner == shown[:, None, None]
-    return _draw(draw_segmentation_masks, picture, masks, colors[shown], alpha=0.5)
+    painted, owned = picture.copy(), owner >= 0
+    painted[owned] = (picture[owned].astype(int) + colors[owner[owned]]) // 2
+    return painted
 
 
-def _draw(
-    function: Callable, picture: Array, shapes: Array, colors: Array, **settings: float
-) -> Array:
-    """Call a drawing function of torchvision with a picture (h, w, 3)."""
-    if not len(shapes):  # torchvision would warn
+def _draw_boxes(picture: Array, boxes: Array, colors: Array) -> Array:
+    """The picture (h, w, 3) with boxes (N, 4)."""
+    if not len(boxes):  # torchvision would warn
         return picture.copy()
-    drawn = function(
+    drawn = draw_bounding_boxes(
         torch.from_numpy(picture).permute(2, 0, 1),
-        torch.from_numpy(shapes),
+        torch.from_numpy(boxes),
         colors=list(map(tuple, colors.tolist())),
-        **settings,
+        width=3,
     )
     return np.ascontiguousarray(drawn.permute(1, 2, 0).numpy())

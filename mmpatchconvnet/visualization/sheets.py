@@ -80,10 +80,57 @@ def draw_sheet(
     rows = [_brighten(row) for row in rows]
     if _any_has(rows, ['gt_label', 'pred_label']):
         return _draw_grid(rows, classes, title)
+    style = _style(rows, classes, palette, score_threshold)
+    return _draw_columns(rows, style, title)
+
+
+def draw_prediction(
+    row: SheetRow,
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]] | None = None,
+) -> Array:
+    """Draw one picture with its prediction, as a page with a legend.
+
+    Its longer side is scaled to 600..1600 pixels, so that names can be read.
+
+    Args:
+        row: The picture with its data sample.
+        classes: The name of every class.
+        palette: RGB 0..255 of every class; None chooses colours.
+
+    Returns:
+        The page, (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: A label without a name, or a sample without a prediction.
+    """
+    row = _brighten(row)
+    box = min(max(600, *row.image.shape[:2]), 1600)
+    style = _style([row], classes, palette, score_threshold=0)
+    if 'pred_label' in row.sample:
+        panel: Panel | None = _draw_tile(row, classes, box)[0]
+    else:
+        panel = draw_panel(row.image, box, row.sample, 'pred', style)
+    if panel is None:
+        raise ValueError('the sample has no prediction: give one of a trained model')
+    if row.name:
+        panel.caption.append((row.name, GREY))
+    width = panel.image.shape[1]
+    page = Page(2 * MARGIN + width)
+    _add_heading(page, '', _legend(panel.shown, style) if panel.shown else [])
+    _add_row(page, [panel], width)
+    return page.render()
+
+
+def _style(
+    rows: Sequence[SheetRow],
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]] | None,
+    score_threshold: float,
+) -> Style:
     colors = class_colors(len(classes), palette)
     alone = len(classes) == 1 and _any_has(rows, ['gt_instances', 'pred_instances'])
-    style = Style(classes, colors, score_threshold, by_instance=alone)
-    return _draw_columns(rows, style, title)
+    return Style(classes, colors, score_threshold, by_instance=alone)
 
 
 def class_colors(count: int, palette: Sequence[Sequence[int]] | None) -> Array:
@@ -206,12 +253,14 @@ def _draw_grid(rows: Sequence[SheetRow], classes: Sequence[str], title: str) -> 
     return page.render()
 
 
-def _draw_tile(row: SheetRow, classes: Sequence[str]) -> tuple[Panel, bool | None]:
+def _draw_tile(
+    row: SheetRow, classes: Sequence[str], box: int = TILE
+) -> tuple[Panel, bool | None]:
     """A picture with its prediction: green if right, red with the truth if wrong.
 
     Also return whether it is right, or None if one of the two is unknown.
     """
-    image, sample = resize_to(row.image, TILE), row.sample
+    image, sample = resize_to(row.image, box), row.sample
     truth, predicted = (
         to_array(sample.get(key)).tolist() if key in sample else []
         for key in ('gt_label', 'pred_label')

@@ -339,7 +339,9 @@ def test_two_runs_of_one_seed_are_equal_to_the_bit(place, whole):
 
 @pytest.mark.cls
 @pytest.mark.slow
-def test_environment_and_config_are_written_with_every_result(place, whole, monkeypatch):
+def test_environment_and_config_are_written_with_every_result(
+    place, whole, monkeypatch
+):
     (path,) = whole.glob('*/environment.json')
     environment = json.loads(path.read_text())
     assert environment['command'].endswith('--data-root scenes/classes --seed 1')

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from mmpatchconvnet.inference.masks import to_crop, to_masks, to_rle
+from mmpatchconvnet.mask_crops import to_crop, to_masks, to_rle
 
 masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9))
 

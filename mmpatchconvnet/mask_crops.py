@@ -5,8 +5,10 @@ A picture of 8000 x 8000 pixels with a thousand objects would need 64 GB as full
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import Any
 
+import cv2
 import numpy as np
 import pycocotools.mask
 
@@ -48,6 +50,25 @@ def to_masks(crops: Sequence[MaskCrop], shape: tuple[int, int]) -> Array:
     return masks
 
 
+def scale_crop(crop: MaskCrop, scale: float) -> MaskCrop:
+    """The mask in a picture that is `scale` times as large, with a smooth outline."""
+    height, width = crop.mask.shape
+    if not crop.area:
+        return crop
+    left, top = floor(scale * crop.x), floor(scale * crop.y)
+    size = ceil(scale * (crop.x + width)) - left, ceil(scale * (crop.y + height)) - top
+    # From the centre of a new pixel to the place in the old mask.
+    to_old = np.array(
+        [
+            [1 / scale, 0, (left + 0.5) / scale - 0.5 - crop.x],
+            [0, 1 / scale, (top + 0.5) / scale - 0.5 - crop.y],
+        ]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    soft = cv2.warpAffine(crop.mask.astype(np.float32), to_old, size, flags=flags)
+    return MaskCrop(left, top, soft > 0.5)
+
+
 def unite(crops: Sequence[MaskCrop]) -> MaskCrop:
     """The union of masks of one picture."""
     crops = [crop for crop in crops if crop.mask.size]
@@ -57,7 +78,7 @@ def unite(crops: Sequence[MaskCrop]) -> MaskCrop:
     right = max(crop.x + crop.mask.shape[1] for crop in crops)
     bottom = max(crop.y + crop.mask.shape[0] for crop in crops)
     moved = [MaskCrop(crop.x - x, crop.y - y, crop.mask) for crop in crops]
-    return MaskCrop(x, y, to_masks(moved, (bottom - y, right - x)).any(0))
+    return MaskCrop(x, y, np.any(to_masks(moved, (bottom - y, right - x)), axis=0))
 
 
 def to_rle(crop: MaskCrop, shape: tuple[int, int]) -> dict[str, Any]:

@@ -1,0 +1,107 @@
+"""Predict all pictures of a source and write what was found to a folder."""
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from mmpatchconvnet.inference.outputs import Writer
+from mmpatchconvnet.inference.pictures import PictureError
+from mmpatchconvnet.inference.predictor import Predictor
+from mmpatchconvnet.inference.sources import open_source
+
+T = TypeVar('T')
+SECONDS_BETWEEN_LINES = 10  # where there is no terminal for a bar
+
+
+def predict_folder(
+    predictor: Predictor,
+    source: Any,
+    out: Path,
+    console: Console,
+    *,
+    batch_size: int = 1,
+    recursive: bool = False,
+    scale: tuple[float, float] | None = None,
+    draw: bool = True,
+) -> int:
+    """Predict pictures one after the other, and write each result at once.
+
+    Args:
+        predictor: The model.
+        source: What `Predictor.__call__` takes.
+        out: The folder for the results; see `inference.outputs`.
+        console: Where progress and the pictures that cannot be read are shown.
+        batch_size: Largest number of pictures that run together.
+        recursive: Read the folders within a folder too.
+        scale: Stored values that become black and white; see `read_picture`.
+        draw: Draw every result over its picture.
+
+    Returns:
+        How many pictures could not be read.
+
+    Raises:
+        ValueError: There is no such source, or no picture in it.
+    """
+    pictures = open_source(source, recursive, scale)
+    start, done, unread = time.monotonic(), 0, 0
+    with Writer(out, predictor.palette, draw) as writer:
+        results = predictor.predict(pictures, batch_size)
+        for name, result in show_progress(results, pictures.count, console):
+            if isinstance(result, PictureError):
+                unread += 1
+                console.print(f'error: {result}', style='red', soft_wrap=True)
+            else:
+                done += 1
+                writer.add(result, name)
+    rate = done / (time.monotonic() - start)
+    missing = f', {unread} could not be read' if unread else ''
+    console.print(
+        f'{done} pictures done, {rate:.2g} a second{missing}: {out}', soft_wrap=True
+    )
+    return unread
+
+
+def show_progress(
+    items: Iterable[T], count: int | None, console: Console
+) -> Iterator[T]:
+    """The items, while a bar counts them, or a line now and then without a terminal."""
+    if console.is_terminal:
+        columns = (
+            TextColumn('pictures'),
+            BarColumn(),
+            MofNCompleteColumn(),
+            RateColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console) as progress:
+            yield from progress.track(items, total=count)
+        return
+    start = said = time.monotonic()
+    total = '' if count is None else f' of {count}'
+    for number, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - said > SECONDS_BETWEEN_LINES:
+            said = now
+            rate = number / (now - start)
+            console.print(f'{number}{total} pictures, {rate:.2g} a second')
+
+
+class RateColumn(ProgressColumn):
+    """Pictures a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f'{task.speed:.2g} a second' if task.speed else '')

@@ -1,0 +1,151 @@
+"""From the files that a training leaves to a model, its pipeline and its classes."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import MODELS
+from torch import nn
+
+from mmpatchconvnet.config_files import ConfigError, datasets_of, resolve_type
+from mmpatchconvnet.inference.pictures import Picture
+
+
+def find_files(model: str | Path, checkpoint: str | Path | None) -> tuple[str, str]:
+    """The config and the checkpoint of a work dir, or those that were given.
+
+    Raises:
+        ConfigError: The work dir holds no config, several ones, or no checkpoint.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        if checkpoint is None:
+            raise ConfigError(
+                f'{model} came without a checkpoint: give one, or the work dir of a '
+                'training.'
+            )
+        return str(model), str(checkpoint)
+    configs = sorted(folder.glob('*.py'))
+    if len(configs) != 1:
+        raise ConfigError(
+            f'{folder} holds {len(configs)} config files (*.py), not one: give the '
+            'config and the checkpoint instead.'
+        )
+    return str(configs[0]), str(checkpoint or newest_checkpoint(folder))
+
+
+def newest_checkpoint(folder: Path) -> Path:
+    """The best checkpoint of a work dir, if one was kept, or else the last one.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    found = list(folder.glob('*.pth'))
+    if not found:
+        raise ConfigError(f'{folder} holds no checkpoint (*.pth): give one.')
+    # Times do not survive every copy of a folder, but steps and epochs in names do.
+    return max(found, key=lambda path: (path.name.startswith('best_'), *_step(path)))
+
+
+def _step(path: Path) -> tuple[int, float]:
+    numbers = re.findall(r'\d+', path.stem)
+    return int(numbers[-1]) if numbers else -1, path.stat().st_mtime
+
+
+def skip_low_scores(settings: Any, min_score: float) -> None:
+    """Raise every `score_thr` of a model's settings to `min_score`, in place.
+
+    Masks of objects that are left out need not be computed. The objects above the
+    threshold stay the same, as NMS lets no object suppress a better one.
+    """
+    if isinstance(settings, dict):
+        if 'score_thr' in settings:
+            settings['score_thr'] = max(settings['score_thr'], min_score)
+        settings = list(settings.values())
+    if isinstance(settings, (list, tuple)):
+        for value in settings:
+            skip_low_scores(value, min_score)
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """The model of a config, as mmengine's Runner builds it."""
+    if cfg.get('data_preprocessor'):
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    return MODELS.build(cfg.model)
+
+
+def names_and_colors(cfg: Config, checkpoint: Any) -> tuple[list[str], Any]:
+    """The classes and the palette of a model: those it was trained with.
+
+    They are in the checkpoint's `meta`, or else in the config or the class of its data
+    set. The palette is None if none was chosen.
+
+    Raises:
+        ConfigError: The classes are named nowhere.
+    """
+    metas = [checkpoint.get('meta', {}).get('dataset_meta') or {}]
+    for dataset in datasets_of(cfg, 'test_dataloader'):
+        dataset_class: Any = resolve_type(dataset, cfg.get('default_scope'))
+        metas += [dataset.get('metainfo'), getattr(dataset_class, 'METAINFO', None)]
+    # mmengine's first versions have written the names in capitals.
+    named = [{key.lower(): x for key, x in (meta or {}).items()} for meta in metas]
+    for meta in named:
+        if meta.get('classes') is not None:
+            return list(map(str, np.atleast_1d(meta['classes']))), meta.get('palette')
+    raise ConfigError(
+        'neither the checkpoint nor the config names the classes: add '
+        "metainfo=dict(classes=(...)) to the config's test data set."
+    )
+
+
+class InferencePipeline:
+    """The test pipeline of a config, called with a `Picture` and without annotations.
+
+    Its own loader is left out where it would read the same pixels, so that every format
+    and every array passes. A loader of another type or with other settings is kept: it
+    reads the file of the picture.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        datasets = list(datasets_of(cfg, 'test_dataloader'))
+        if not datasets or not datasets[0].get('pipeline'):
+            raise ConfigError(
+                'the config has no test_dataloader with a pipeline: add one to say how '
+                'pictures are prepared.'
+            )
+        steps = [s for s in datasets[0]['pipeline'] if 'Annotation' not in _kind(s)]
+        loader = steps[0]
+        self.as_float = loader.get('to_float32', False)
+        self.loads = _kind(loader) != 'LoadImageFromFile' or (
+            loader.get('color_type', 'color') != 'color'
+            or loader.get('imdecode_backend', 'cv2') != 'cv2'
+        )
+        self.steps = Compose(steps if self.loads else steps[1:])
+
+    def __call__(self, picture: Picture, image: np.ndarray) -> dict:
+        """Prepare a picture, or an `image` cut out of it, (H, W, 3) uint8 BGR.
+
+        Raises:
+            ConfigError: The config's loader needs a file, and there is none.
+        """
+        shape = image.shape[:2]
+        data = dict(img_path=picture.file, img_id=0)
+        if not self.loads:
+            if self.as_float:
+                image = image.astype(np.float32)
+            data.update(img=image, img_shape=shape, ori_shape=shape)
+        elif image is not picture.image or not Path(picture.file).is_file():
+            raise ConfigError(
+                'the loader of this config reads files only, neither arrays, frames '
+                'nor tiles: use LoadImageFromFile with color_type="color" in it.'
+            )
+        return self.steps(data)
+
+
+def _kind(step: dict) -> str:
+    """The type of a pipeline step, without its scope."""
+    kind: Any = step['type']
+    return (kind if isinstance(kind, str) else kind.__name__).split('.')[-1]

@@ -1,0 +1,186 @@
+"""From what a user calls a source to its pictures, read one at a time."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from mmengine.logging import print_log
+
+from mmpatchconvnet.inference.pictures import (
+    Picture,
+    PictureError,
+    Scale,
+    check_scale,
+    read_picture,
+    to_picture,
+)
+
+PICTURES = re.compile(
+    r'\.(bmp|dib|gif|jfif|jp2|jpe|jpe?g|p[bgp]m|png|tiff?|webp)', re.IGNORECASE
+)
+VIDEOS = re.compile(r'\.(avi|m4v|mkv|mov|mp4|mpe?g|webm)', re.IGNORECASE)
+
+
+class Source:
+    """Pictures that are read when they are asked for.
+
+    Args:
+        readers: Functions that return a picture or raise `PictureError`.
+        count: How many there are, or None if this is unknown.
+    """
+
+    def __init__(
+        self, readers: Iterable[Callable[[], Picture]], count: int | None
+    ) -> None:
+        self.readers, self.count = readers, count
+
+    def __iter__(self) -> Iterator[Picture | PictureError]:
+        """The pictures in order; of one that cannot be read, the error."""
+        seen_dark = False
+        for read in self.readers:
+            try:
+                picture = read()
+            except PictureError as error:
+                yield error
+                continue
+            if picture.is_dark and not seen_dark:
+                seen_dark = True
+                print_log(
+                    f'{picture.file} has 16 bits and no value above '
+                    f'{picture.intensity.max()}, so the model sees it nearly black: if '
+                    'the model was trained on brighter pictures, use --scale 0 '
+                    f'{picture.intensity.max()}.',
+                    'current',
+                )
+            yield picture
+
+
+def open_source(
+    source: Any, recursive: bool = False, scale: tuple[float, float] | None = None
+) -> Source:
+    """Find the pictures of a source.
+
+    Args:
+        source: One of
+
+            - a picture file,
+            - a folder: its pictures in natural order, without hidden ones,
+            - a glob such as `'day */*.tif'`, `**` for any folders,
+            - a text file (`.txt`) with one path a line, relative to itself,
+            - a video, frame by frame,
+            - an array (H, W), (H, W, 3) BGR or (H, W, 4) BGRA,
+            - a list, tuple or iterator of arrays and picture files.
+        recursive: Read the folders within a folder too.
+        scale: Stored values that become black and white; see `read_picture`.
+
+    Raises:
+        ValueError: There is no such source, or no picture in it.
+    """
+    check_scale(scale)
+    if isinstance(source, np.ndarray):
+        source = [source]
+    if not isinstance(source, (str, os.PathLike)):
+        items = (_reader(item, number, scale) for number, item in enumerate(source))
+        return Source(items, len(source) if hasattr(source, '__len__') else None)
+    path = Path(source)
+    if VIDEOS.fullmatch(path.suffix) and path.is_file():
+        return open_video(path, scale)
+    files, base = find_files(path, recursive)
+    if not files:
+        hint = (
+            'give one of its folders, or --recursive'
+            if path.is_dir() and not recursive
+            else 'give a file, folder or glob of pictures'
+        )
+        raise ValueError(f'{source} has no pictures: {hint}.')
+    readers = [
+        partial(read_picture, file, scale, os.path.relpath(file, base))
+        for file in files
+    ]
+    return Source(readers, len(readers))
+
+
+def _reader(item: Any, number: int, scale: Scale) -> Callable[[], Picture]:
+    """Reads one item of a list."""
+    if isinstance(item, (str, os.PathLike)):
+        name = f'{number}_{Path(item).name}'
+        return partial(read_picture, Path(item), scale, name)
+    array = np.asarray(item)
+    return partial(to_picture, array, f'array {number}', f'array_{number}', scale)
+
+
+def find_files(path: Path, recursive: bool) -> tuple[list[Path], Path]:
+    """The files of a source in natural order, and the folder that holds them all.
+
+    Raises:
+        ValueError: There is no such file or folder.
+    """
+    if path.is_dir():
+        return _in_folder(path, recursive), path
+    if path.is_file() and path.suffix.lower() != '.txt':
+        return [path], path.parent
+    if path.is_file():
+        lines = [line.strip() for line in path.read_text('utf-8-sig').splitlines()]
+        files = [path.parent / line for line in lines if line and line[0] != '#']
+    elif has_magic(str(path)):
+        found = map(Path, glob(str(path), recursive=True))
+        files = _in_order(x for x in found if PICTURES.fullmatch(x.suffix))
+    else:
+        raise ValueError(
+            f'{path} does not exist: give a picture, folder, glob, list or video.'
+        )
+    parents = [os.path.abspath(file.parent) for file in files]
+    return files, Path(os.path.commonpath(parents)) if parents else path.parent
+
+
+def _in_folder(folder: Path, recursive: bool) -> list[Path]:
+    files = folder.rglob('*') if recursive else folder.iterdir()
+    return _in_order(
+        file
+        for file in files
+        if PICTURES.fullmatch(file.suffix)
+        and not any(part[0] == '.' for part in file.relative_to(folder).parts)
+    )
+
+
+def _in_order(files: Iterable[Path]) -> list[Path]:
+    """By name, with 9 before 10."""
+
+    def key(file: Path) -> list:
+        parts = re.split(r'(\d+)', str(file).lower())
+        return [int(part) if part.isdecimal() else part for part in parts]
+
+    return sorted(files, key=key)
+
+
+def open_video(path: Path, scale: Scale) -> Source:
+    """The frames of a video.
+
+    Raises:
+        ValueError: OpenCV cannot decode it.
+    """
+    video = cv2.VideoCapture(str(path))
+    if not video.isOpened():
+        raise ValueError(
+            f'{path} cannot be decoded by OpenCV: convert it, for example to MP4 with '
+            'H.264.'
+        )
+
+    def readers() -> Iterator[Callable[[], Picture]]:
+        number = 0
+        while True:
+            is_read, frame = video.read()
+            if not is_read:
+                return
+            name = f'{path.stem}_{number:06}'
+            yield partial(to_picture, frame, f'{path}#{number}', name, scale)
+            number += 1
+
+    count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    return Source(readers(), count if count > 0 else None)

@@ -1,0 +1,191 @@
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from mmpatchconvnet.inference.outputs import Writer
+from mmpatchconvnet.inference.results import Classification, Detection, Segmentation
+from mmpatchconvnet.mask_crops import to_crop
+
+CLASSES = ['cat', 'a "dog", or wolf', 'Zürich']
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+INTENSITY = (np.arange(40 * 60).reshape(40, 60) % 4000).astype(np.uint16)
+DISC = np.hypot(*(np.mgrid[:40, :60] - np.array([20, 30])[:, None, None])) < 7
+CORNER = np.zeros((40, 60), bool)
+CORNER[:5, :10] = True
+
+
+def detection(file='day 1/ä.tif', masks=(DISC, CORNER), labels=(2, 0)):
+    boxes = [(23, 13, 37.004, 27), (0, 0, 10, 5)][: len(labels)]
+    return Detection(
+        file,
+        CLASSES,
+        IMAGE,
+        INTENSITY,
+        None,
+        np.array(labels, int),
+        np.array([0.9, 0.31234567], np.float32)[: len(labels)],
+        np.array(boxes, np.float32).reshape(-1, 4),
+        None if masks is None else [to_crop(m) for m in masks[: len(labels)]],
+    )
+
+
+def classification(label=1, file='a.png'):
+    scores = np.full(3, 0.1, np.float32)
+    scores[label] = 0.8
+    return Classification(file, CLASSES, IMAGE, INTENSITY, None, label, scores)
+
+
+def segmentation(file='a.png'):
+    label_map = np.where(DISC, 2, CORNER).astype(np.uint8)
+    return Segmentation(file, CLASSES, IMAGE, INTENSITY, None, label_map)
+
+
+def write(folder, *results, **settings):
+    with Writer(folder, **settings) as writer:
+        for number, result in enumerate(results):
+            writer.add(result, f'{number}/{result.file}')
+    return folder
+
+
+def table(folder):
+    with (folder / 'objects.csv').open(newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+def read_json(path):
+    return json.loads(path.read_text('utf-8'))
+
+
+def test_objects_are_measured_within_their_masks(tmp_path):
+    write(tmp_path, detection())
+    disc, corner = table(tmp_path)
+    assert disc['file'] == 'day 1/ä.tif' and disc['class'] == 'Zürich'
+    assert (disc['score'], corner['score']) == ('0.9', '0.3123')
+    assert int(disc['area']) == DISC.sum()
+    assert (float(disc['centroid_x']), float(disc['centroid_y'])) == (30, 20)
+    assert float(disc['mean_intensity']) == round(INTENSITY[DISC].mean(), 2)
+    assert (corner['centroid_x'], corner['centroid_y']) == ('4.5', '2.0')
+    assert corner['x2'] == '10.0'
+
+
+def test_objects_without_masks_are_measured_within_their_boxes(tmp_path):
+    write(tmp_path, detection(masks=None))
+    disc, _ = table(tmp_path)
+    assert int(disc['area']) == 14 * 14
+    assert float(disc['mean_intensity']) == round(INTENSITY[13:27, 23:37].mean(), 2)
+    assert 'segmentation' not in read_json(tmp_path / 'predictions.json')[0]
+
+
+def test_pycocotools_reads_what_was_found(tmp_path):
+    """The predictions as ground truth of themselves have an AP of 1."""
+    write(tmp_path, detection(), detection('b.tif', labels=()))
+    truth = COCO(tmp_path / 'dataset.json')
+    found = truth.loadRes(str(tmp_path / 'predictions.json'))
+    assert [truth.imgs[i]['file_name'] for i in (1, 2)] == ['day 1/ä.tif', 'b.tif']
+    assert [truth.cats[i]['name'] for i in (1, 2, 3)] == CLASSES
+    masks = [found.annToMask(found.anns[i]) for i in (1, 2)]
+    np.testing.assert_array_equal(masks, [DISC, CORNER])
+    truth.dataset['annotations'] = [dict(a, iscrowd=0) for a in found.anns.values()]
+    truth.createIndex()
+    evaluation = COCOeval(truth, found, 'segm')
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)
+
+
+def test_classes_are_one_line_a_picture(tmp_path):
+    write(tmp_path, classification(1), classification(2, 'b "c", d.png'))
+    text = (tmp_path / 'predictions.json').read_text('utf-8')
+    assert len(text.splitlines()) == 4  # with the brackets
+    first, second = json.loads(text)
+    assert first['class'] == CLASSES[1] and first['score'] == 0.8
+    assert second['scores']['Zürich'] == 0.8
+    assert [row['class'] for row in table(tmp_path)] == CLASSES[1:]
+    assert table(tmp_path)[1]['file'] == 'b "c", d.png'
+
+
+def test_label_maps_hold_classes_in_the_colours_of_the_data_set(tmp_path):
+    palette = [(1, 2, 3), (4, 5, 6), (7, 8, 9)]
+    result = segmentation()
+    write(tmp_path, result, palette=palette)
+    (line,) = read_json(tmp_path / 'predictions.json')
+    path = tmp_path / line['label_map']
+    with Image.open(path) as picture:
+        assert picture.mode == 'P'
+        np.testing.assert_array_equal(np.asarray(picture), result.label_map)
+        colors = np.asarray(picture.convert('RGB'))
+    assert tuple(colors[20, 30]) == (7, 8, 9) and tuple(colors[0, 0]) == (4, 5, 6)
+    rows = {row['class']: row for row in table(tmp_path)}
+    assert int(rows['Zürich']['area']) == DISC.sum()
+    assert float(rows['Zürich']['share']) == round(DISC.mean(), 4)
+    mean = float(rows['Zürich']['mean_intensity'])
+    assert mean == pytest.approx(INTENSITY[DISC].mean(), abs=0.01)
+    assert line['shares'].keys() == rows.keys() == set(CLASSES)
+
+
+def test_more_than_256_classes(tmp_path):
+    result = segmentation()
+    result.label_map = np.full((40, 60), 300, np.int32)
+    result.classes = [str(number) for number in range(301)]
+    write(tmp_path, result, draw=False)
+    path = tmp_path / 'label_maps/0/a.png.png'
+    assert (cv2.imread(str(path), cv2.IMREAD_UNCHANGED) == 300).all()
+
+
+@pytest.mark.parametrize(
+    'result', [detection(), detection(masks=None), classification(), segmentation()]
+)
+def test_what_was_found_is_drawn(result, tmp_path):
+    write(tmp_path, result)
+    drawn = cv2.imread(str(tmp_path / f'pictures/0/{result.file}.jpg'))
+    plain = cv2.resize(IMAGE, (600, 400), interpolation=cv2.INTER_CUBIC)
+    assert drawn.shape[1] >= 600 and drawn.shape[0] > plain.shape[0]
+    write(tmp_path / 'other', result, draw=False)
+    assert not (tmp_path / 'other/pictures').exists()
+
+
+def test_labels_without_a_name(tmp_path):
+    write(tmp_path, detection(labels=(7, 0)))
+    assert table(tmp_path)[0]['class'] == 'class 7'
+    assert len(read_json(tmp_path / 'dataset.json')['categories']) == 8
+
+
+def test_nothing_found(tmp_path):
+    write(tmp_path / 'a', detection(labels=()))
+    assert table(tmp_path / 'a') == []
+    assert read_json(tmp_path / 'a/predictions.json') == []
+    write(tmp_path / 'b')
+    assert read_json(tmp_path / 'b/predictions.json') == []
+
+
+def test_an_interrupted_run_leaves_whole_files(tmp_path):
+    with pytest.raises(KeyboardInterrupt), Writer(tmp_path) as writer:
+        writer.add(detection(), 'a.tif')
+        raise KeyboardInterrupt
+    assert len(table(tmp_path)) == 2
+    assert len(read_json(tmp_path / 'predictions.json')) == 2
+    assert len(read_json(tmp_path / 'dataset.json')['images']) == 1
+
+
+def test_many_objects_in_a_large_picture(tmp_path):
+    """Full masks of them would need 20 GB."""
+    count, side = 2000, 3200
+    random = np.random.default_rng(0)
+    image = np.zeros((side, side, 3), np.uint8)
+    corners = random.integers(0, side - 60, (count, 2))
+    crops = [to_crop(DISC, int(x), int(y)) for x, y in corners]
+    boxes = np.array([(c.x, c.y, c.x + 13, c.y + 13) for c in crops], np.float32)
+    scores = np.linspace(1, 0.5, count, dtype=np.float32)
+    labels = np.zeros(count, int)
+    result = Detection(
+        'a', ['cell'], image, image[..., 0], None, labels, scores, boxes, crops
+    )
+    write(tmp_path, result)
+    assert len(table(tmp_path)) == count
