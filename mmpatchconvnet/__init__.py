@@ -36,6 +36,9 @@ __all__ = ['__version__', *sorted({*_MODULE_OF} - {'PerTokenLinearHead'}), *_SUB
 compat.install()
 # From here on, mmengine and its hosts read checkpoints as data only.
 compat.import_after('mmengine.runner', 'mmpatchconvnet.checkpoints')
+compat.import_after(
+    'mmpretrain.apis.model', 'mmpatchconvnet.compat.mmpretrain_inference'
+)
 
 
 def __getattr__(name: str) -> Any:

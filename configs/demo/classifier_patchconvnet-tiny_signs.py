@@ -8,13 +8,12 @@ PATH holds `train/CLASS/*` and `val/CLASS/*`: the data set of Mavi 2020
 """
 
 _base_ = [
+    '../_base_/hosts/mmpretrain.py',
     '../_base_/models/classifier_patchconvnet-tiny.py',
     '../_base_/datasets/class_folders_small.py',
     '../_base_/short_run.py',
 ]
 from mmpatchconvnet.engine.config_edits import of_type
-
-default_scope = 'mmpretrain'
 
 max_iters = 600
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)

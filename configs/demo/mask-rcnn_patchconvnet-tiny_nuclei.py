@@ -9,12 +9,11 @@ data with one class, which has the same name in `metainfo` as in the files.
 """
 
 _base_ = [
+    '../_base_/hosts/mmdet.py',
     '../_base_/models/mask-rcnn_patchconvnet-tiny.py',
     '../_base_/datasets/coco_small.py',
     '../_base_/short_run.py',
 ]
-default_scope = 'mmdet'
-
 model = dict(
     roi_head=dict(bbox_head=dict(num_classes=1), mask_head=dict(num_classes=1))
 )

@@ -1,13 +1,12 @@
 """Finds the things of the generated scenes: six classes, 400 steps."""
 
 _base_ = [
+    '../_base_/hosts/mmdet.py',
     '../_base_/models/mask-rcnn_patchconvnet-tiny.py',
     '../_base_/datasets/coco_small.py',
     '../_base_/datasets/scenes_classes.py',
     '../_base_/short_run.py',
 ]
-default_scope = 'mmdet'
-
 classes, palette = _base_.pop('classes'), _base_.pop('palette')
 num_classes = len(classes)
 model = dict(

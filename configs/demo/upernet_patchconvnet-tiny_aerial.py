@@ -8,13 +8,12 @@ Humans in the Loop and the MBRSC, or your own data with its classes in `metainfo
 """
 
 _base_ = [
+    '../_base_/hosts/mmseg.py',
     '../_base_/models/upernet_patchconvnet-tiny.py',
     '../_base_/datasets/label_maps_small.py',
     '../_base_/short_run.py',
 ]
 from mmpatchconvnet.engine.config_edits import of_type
-
-default_scope = 'mmseg'
 
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 max_iters = 300

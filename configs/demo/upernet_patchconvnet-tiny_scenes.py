@@ -1,13 +1,12 @@
 """Labels every pixel of the generated scenes: six classes and background, 400 steps."""
 
 _base_ = [
+    '../_base_/hosts/mmseg.py',
     '../_base_/models/upernet_patchconvnet-tiny.py',
     '../_base_/datasets/ade_small.py',
     '../_base_/datasets/scenes_classes.py',
     '../_base_/short_run.py',
 ]
-default_scope = 'mmseg'
-
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 
 classes = ('background', *_base_.pop('classes'))

@@ -1,5 +1,6 @@
 """Run a trained model on pictures: one interface for the three tasks."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ class Predictor:
                 'whole picture: leave it out.'
             )
         load_weights(self.model, weights, content=content)
-        self.model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval()
+        self.model.to(usable_device(device)).eval()
         if deploy:
             switch_to_deploy(self.model, getattr(torch, deploy))
 
@@ -130,28 +131,38 @@ class Predictor:
             recursive: Read the folders within a folder too.
             scale: Stored values that become black and white; see `read_picture`.
 
-        Yields:
-            A `Classification`, `Segmentation` or `Detection` for each picture, in
-            order. Of a picture that cannot be read the log says why.
+        Returns:
+            An iterator over a `Classification`, `Segmentation` or `Detection` for each
+            picture, in order. Of a picture that cannot be read the log says why.
 
         Raises:
-            ValueError: There is no such source, or no picture in it.
+            ValueError: There is no such source, no picture in it, or a batch size
+                below 1.
         """
-        pictures = open_source(source, recursive, scale)
-        for _, result in self.predict(pictures, batch_size):
-            if isinstance(result, PictureError):
-                print_log(str(result), 'current', level='ERROR')
-            else:
-                yield result
+        results = self.predict(open_source(source, recursive, scale), batch_size)
+        return filter(None, (_log_error(result) for _, result in results))
 
     def predict(
         self, pictures: Iterable[Picture | PictureError], batch_size: int = 1
     ) -> Iterator[tuple[str, Result | PictureError]]:
         """Predict opened pictures, in order; errors pass through.
 
-        Yields:
-            `Picture.relative`, or '' for an error, and the result or the error.
+        Returns:
+            An iterator over pairs: `Picture.relative` and the result, or '' and the
+            error.
+
+        Raises:
+            ValueError: A batch size below 1.
         """
+        if batch_size < 1:
+            raise ValueError(
+                f'batch_size={batch_size} is no number of pictures: give 1 or more.'
+            )
+        return self._predict(pictures, batch_size)
+
+    def _predict(
+        self, pictures: Iterable[Picture | PictureError], batch_size: int
+    ) -> Iterator[tuple[str, Result | PictureError]]:
         batch: list[tuple[Picture, dict]] = []
         for picture in pictures:
             if isinstance(picture, PictureError):
@@ -238,6 +249,24 @@ class Predictor:
         return DefaultScope.overwrite_default_scope(self.scope)
 
 
+def usable_device(device: str | None) -> str:
+    """The device, or by default a GPU if torch finds one.
+
+    Raises:
+        ConfigError: torch has no such device here.
+    """
+    if device is None:
+        return 'cuda' if torch.cuda.is_available() else 'cpu'
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip('.')
+        raise ConfigError(
+            f'device={device} cannot be used ({reason}): give cpu, or leave it out.'
+        ) from None
+    return device
+
+
 def kind_of(model: nn.Module) -> type[Result]:
     """What a model predicts: the host of its class, or of a base of it, tells.
 
@@ -252,6 +281,13 @@ def kind_of(model: nn.Module) -> type[Result]:
         f'{type(model).__name__} is no model of {", ".join(RESULTS)}: give the config '
         'of a classifier, detector or segmentor.'
     )
+
+
+def _log_error(result: Result | PictureError) -> Result | None:
+    if isinstance(result, PictureError):
+        print_log(str(result), 'current', level=logging.ERROR)
+        return None
+    return result
 
 
 def _small(label_map: Array) -> Array:

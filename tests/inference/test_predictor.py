@@ -216,3 +216,11 @@ def test_the_loader_of_a_config_is_kept_where_it_reads_other_pixels(
     assert next(predictor(pictures)).scores.shape
     with pytest.raises(ValueError, match=r'reads files only.*LoadImageFromFile'):
         next(predictor(np.zeros((32, 32, 3), np.uint8)))
+
+
+@pytest.mark.cls
+def test_pictures_that_cannot_be_read_are_skipped(work_dir, pictures, tmp_path):
+    (tmp_path / 'b.png').write_bytes(b'')
+    (tmp_path / 'a.png').write_bytes((pictures / '0.png').read_bytes())
+    results = list(Predictor(work_dir('classifier'))(tmp_path))
+    assert [result.file for result in results] == [str(tmp_path / 'a.png')]

@@ -1,0 +1,95 @@
+"""`mmpatchconvnet predict`: files, messages and exit status."""
+
+import csv
+import io
+import sys
+
+import numpy as np
+import pytest
+from config_files import ROOT
+from rich.console import Console
+
+from mmpatchconvnet import cli
+from mmpatchconvnet.inference.folder import show_progress
+
+PICTURE = ROOT / 'docs/scenes.webp'
+
+
+def predict(monkeypatch, *arguments):
+    """Run the command; return its exit status or message, None if it succeeds."""
+    monkeypatch.setattr(sys, 'argv', ['', 'predict', *map(str, arguments)])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return end.code
+    return None
+
+
+@pytest.mark.det
+def test_a_folder_is_predicted(monkeypatch, work_dir, pictures, tmp_path, capsys):
+    settings = '--min-score', '0', '--batch-size', '2', '--no-pictures'
+    code = predict(
+        monkeypatch, work_dir('mask_rcnn'), pictures, '--out', tmp_path, *settings
+    )
+    assert code is None
+    assert '5 pictures done' in capsys.readouterr().out
+    with (tmp_path / 'objects.csv').open() as file:
+        files = {row['file'] for row in csv.DictReader(file)}
+    assert files == {str(pictures / f'{number}.png') for number in range(5)}
+    assert not (tmp_path / 'pictures').exists()
+
+
+@pytest.mark.cls
+def test_a_picture_that_cannot_be_read_is_named(
+    monkeypatch, work_dir, pictures, tmp_path, capsys
+):
+    for number in (0, 1):
+        picture = pictures / f'{number}.png'
+        (tmp_path / picture.name).write_bytes(picture.read_bytes())
+    (tmp_path / '0b.png').write_text('no picture')
+    out = tmp_path / 'out'
+    code = predict(monkeypatch, work_dir('classifier'), tmp_path, '--out', out)
+    assert code == 1
+    shown = capsys.readouterr().out
+    assert '0b.png is truncated' in shown
+    assert '2 pictures done' in shown and '1 could not be read' in shown
+    drawn = {path.name for path in (out / 'pictures').iterdir()}
+    assert drawn == {'0.png.jpg', '1.png.jpg'}
+
+
+@pytest.mark.cls
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['none'], 'none does not exist'),
+        (['.', '--scale', '9', '3'], 'scale is 9 to 3'),
+        (['.', '--tile', '64', '--overlap', '32'], 'overlap by 32'),
+        (['.', '--device', 'cuda:77'], 'cuda:77'),
+        ([PICTURE, '--batch-size', '0'], 'batch_size=0'),
+    ],
+)
+def test_mistakes_end_in_one_sentence(
+    arguments, message, monkeypatch, work_dir, tmp_path
+):
+    source, *settings = arguments
+    code = predict(
+        monkeypatch, work_dir('classifier'), source, '--out', tmp_path, *settings
+    )
+    assert str(code).startswith('error: ') and message in code
+
+
+def test_progress_without_a_terminal_is_plain_lines(monkeypatch):
+    clock = iter(range(0, 1000, 6))  # seconds
+    monkeypatch.setattr('time.monotonic', lambda: next(clock))
+    file = io.StringIO()
+    items = list(show_progress(range(5), 5, Console(file=file)))
+    assert items == list(range(5))
+    lines = file.getvalue().splitlines()
+    assert lines[0].startswith('2 of 5 pictures, ') and len(lines) == 2
+
+
+def test_progress_on_a_terminal_is_a_bar():
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=100)
+    assert sum(show_progress(np.arange(4), None, console)) == 6
+    assert 'pictures' in file.getvalue()
