@@ -36,7 +36,7 @@ demo: $(READY)  ## train, evaluate and draw a classifier, an UperNet and a Mask 
 	$(BIN)/mmpatchconvnet demo
 
 test: $(READY)  ## every test, in two processes
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 10
 
 test-fast: $(READY)  ## the tests that take seconds
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
