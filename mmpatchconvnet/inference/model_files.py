@@ -1,6 +1,7 @@
 """From the files that a training leaves to a model, its pipeline and its classes."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from mmpatchconvnet.config_files import ConfigError, datasets_of, resolve_type
 from mmpatchconvnet.inference.pictures import Picture
+from mmpatchconvnet.visualization.sheets import chosen_palette
 
 
 def find_files(model: str | Path, checkpoint: str | Path | None) -> tuple[str, str]:
@@ -86,7 +88,8 @@ def names_and_colors(cfg: Config, checkpoint: Any) -> tuple[list[str], Any]:
     Raises:
         ConfigError: The classes are named nowhere.
     """
-    metas = [checkpoint.get('meta', {}).get('dataset_meta') or {}]
+    own = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+    metas = [(own or {}).get('dataset_meta')]
     for dataset in datasets_of(cfg, 'test_dataloader'):
         dataset_class: Any = resolve_type(dataset, cfg.get('default_scope'))
         metas += [dataset.get('metainfo'), getattr(dataset_class, 'METAINFO', None)]
@@ -94,7 +97,8 @@ def names_and_colors(cfg: Config, checkpoint: Any) -> tuple[list[str], Any]:
     named = [{key.lower(): x for key, x in (meta or {}).items()} for meta in metas]
     for meta in named:
         if meta.get('classes') is not None:
-            return list(map(str, np.atleast_1d(meta['classes']))), meta.get('palette')
+            meta['classes'] = list(map(str, np.atleast_1d(meta['classes'])))
+            return meta['classes'], chosen_palette(meta)
     raise ConfigError(
         'neither the checkpoint nor the config names the classes: add '
         "metainfo=dict(classes=(...)) to the config's test data set."

@@ -7,6 +7,7 @@ torchvision's `make_grid` has no captions and needs pictures of one size.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -131,6 +132,19 @@ def _style(
     colors = class_colors(len(classes), palette)
     alone = len(classes) == 1 and _any_has(rows, ['gt_instances', 'pred_instances'])
     return Style(classes, colors, score_threshold, by_instance=alone)
+
+
+def chosen_palette(metainfo: dict) -> Any:
+    """The palette that was chosen for these classes, or None.
+
+    Without one, mmseg draws random colours with this seed, many of them alike, and
+    mmdet keeps the palette of its own classes, even for another number of classes.
+    """
+    palette: Any = metainfo.get('palette')
+    count = len(metainfo['classes'])
+    random = np.random.RandomState(42).randint(0, 255, (count, 3))
+    inherited = palette is not None and len(palette) != count
+    return None if inherited or np.array_equal(palette, random) else palette
 
 
 def class_colors(count: int, palette: Sequence[Sequence[int]] | None) -> Array:

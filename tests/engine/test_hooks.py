@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmpatchconvnet.engine.hooks import visualization as picture_hooks
 from mmpatchconvnet.engine.hooks.progress_bar import ProgressBarHook
+from mmpatchconvnet.visualization import sheets
 
 PICTURES = 10
 SHEET = 'mmpatchconvnet.PredictionSheetHook'
@@ -155,7 +156,7 @@ def test_colours_of_other_classes_are_not_taken():
 
     inherited = CocoDataset(metainfo=dict(classes=('a', 'b')), lazy_init=True).metainfo
     assert len(inherited['palette']) > 2
-    assert picture_hooks.chosen_palette(inherited) is None
+    assert sheets.chosen_palette(inherited) is None
 
 
 @pytest.mark.seg

@@ -224,3 +224,20 @@ def test_pictures_that_cannot_be_read_are_skipped(work_dir, pictures, tmp_path):
     (tmp_path / 'a.png').write_bytes((pictures / '0.png').read_bytes())
     results = list(Predictor(work_dir('classifier'))(tmp_path))
     assert [result.file for result in results] == [str(tmp_path / 'a.png')]
+
+
+@pytest.mark.seg
+def test_classes_and_palette_are_those_of_the_training(work_dir, tmp_path):
+    config, checkpoint = files_of(work_dir('upernet'))
+    predictor = Predictor(config, checkpoint)
+    assert predictor.classes[:2] == ['background', 'ball']
+    assert tuple(predictor.palette[0]) == (90, 95, 105)
+    content = torch.load(checkpoint, weights_only=True)
+    # As mmengine's Runner writes it for another order of classes, with random colours.
+    random = np.random.RandomState(42).randint(0, 255, (7, 3)).tolist()
+    content['meta']['dataset_meta'] = dict(classes=list('abcdefg'), palette=random)
+    torch.save(content, tmp_path / 'a.pth')
+    predictor = Predictor(config, tmp_path / 'a.pth')
+    assert predictor.classes == list('abcdefg') and predictor.palette is None
+    torch.save(content['state_dict'], tmp_path / 'b.pth')
+    assert Predictor(config, tmp_path / 'b.pth').classes[1] == 'ball'

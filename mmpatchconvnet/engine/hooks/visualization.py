@@ -12,7 +12,12 @@ from mmengine.structures import BaseDataElement
 
 from mmpatchconvnet.registry import HOOKS
 from mmpatchconvnet.visualization.curves import plot_curves
-from mmpatchconvnet.visualization.sheets import SheetRow, draw_sheet, save_image
+from mmpatchconvnet.visualization.sheets import (
+    SheetRow,
+    chosen_palette,
+    draw_sheet,
+    save_image,
+)
 
 
 @HOOKS.register_module()
@@ -123,19 +128,6 @@ class LossCurveHook(Hook):
         path = Path(runner.work_dir, self.out_file)
         plot_curves(scalars, path, title=title_of(runner))
         runner.logger.info(f'the curves of this run are drawn in {path}')
-
-
-def chosen_palette(metainfo: dict) -> Any:
-    """The palette that was chosen for these classes, or None.
-
-    Without one, mmseg draws random colours with this seed, many of them alike, and
-    mmdet keeps the palette of its own classes, even for another number of classes.
-    """
-    palette: Any = metainfo.get('palette')
-    count = len(metainfo['classes'])
-    random = np.random.RandomState(42).randint(0, 255, (count, 3))
-    inherited = palette is not None and len(palette) != count
-    return None if inherited or np.array_equal(palette, random) else palette
 
 
 def title_of(runner: Runner) -> str:
