@@ -128,7 +128,7 @@ def test_mmdet_reads_the_masks(root: Path):
         data_prefix={'img': str(root / 'coco' / 'images' / 'val')},
         metainfo={'classes': CLASSES},
         pipeline=[
-            {'type': 'mmdet.LoadImageFromFile'},
+            {'type': 'LoadImageFromFile'},
             {'type': 'mmdet.LoadAnnotations', 'with_mask': True, 'poly2mask': True},
         ],
     )

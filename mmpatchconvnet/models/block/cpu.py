@@ -37,6 +37,7 @@ def can_run(x: Tensor, weight: Tensor) -> bool:
     """
     return (
         AVAILABLE
+        and x.numel() > 0  # oneDNN refuses empty products
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and x.device.type == 'cpu'
