@@ -158,22 +158,16 @@ def check_scale(scale: Scale) -> None:
 def _decode(
     data: bytes, flags: int = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
 ) -> Array | None:
-    """Stored values (H, W) or (H, W, 3) BGR; None if the picture is not whole."""
-    if _is_cut(data):
-        return None
+    """Stored values (H, W) or (H, W, 3) BGR; None if the picture is not whole.
+
+    From memory, unlike from a path, OpenCV decodes no truncated file in part.
+    """
     with _without_opencv_log():
         try:
             stored: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         except cv2.error:  # too large for OpenCV, for example
             stored = None
     return _decode_with_pillow(data) if stored is None else stored
-
-
-def _is_cut(data: bytes) -> bool:
-    """Whether a JPEG ends too early: OpenCV would paint the rest of it gray."""
-    if not data.startswith(b'\xff\xd8') or data.rstrip(b'\0').endswith(b'\xff\xd9'):
-        return False
-    return _decode_with_pillow(data) is None
 
 
 def _decode_with_pillow(data: bytes) -> Array | None:

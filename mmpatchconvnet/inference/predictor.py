@@ -175,12 +175,13 @@ class Predictor:
                 batch = []
             else:
                 packed = self._prepare(picture, picture.image)
-                if len(batch) == batch_size or (
-                    batch and batch[0][1]['inputs'].shape != packed['inputs'].shape
-                ):
+                if batch and batch[0][1]['inputs'].shape != packed['inputs'].shape:
                     yield from self._predict_batch(batch)
                     batch = []
                 batch.append((picture, packed))
+                if len(batch) == batch_size:
+                    yield from self._predict_batch(batch)
+                    batch = []
         yield from self._predict_batch(batch)
 
     def _predict_batch(
@@ -204,7 +205,13 @@ class Predictor:
             return self._run([self._prepare(picture, image)])[0]
 
         def logits_of(image: Array) -> Array:
-            return to_array(run(image).seg_logits.data)
+            logits = to_array(run(image).seg_logits.data)
+            if len(logits) == 1:
+                raise ConfigError(
+                    f'tile={tile} is given for a segmentor with one output channel, '
+                    'which has a threshold instead of logits: leave it out.'
+                )
+            return logits
 
         def detect(image: Array) -> Objects:
             return self._objects(run(image))

@@ -21,7 +21,7 @@ class Result:
         image: The picture as the model's pipeline reads it, (H, W, 3) uint8 BGR.
         intensity: The brightness of each pixel, (H, W): the stored values of a gray
             picture, also of 16 bits, or the luma of a colour picture.
-        sample: The data sample of the host; None from an exported file.
+        sample: The data sample of the host; None for a picture that was cut into tiles.
     """
 
     file: str

@@ -111,7 +111,7 @@ def _reader(item: Any, number: int, scale: Scale) -> Callable[[], Picture]:
     if isinstance(item, (str, os.PathLike)):
         name = f'{number}_{Path(item).name}'
         return partial(read_picture, Path(item), scale, name)
-    array = np.asarray(item)
+    array = np.array(item)  # a copy, as a camera may write the next one over it
     return partial(to_picture, array, f'array {number}', f'array_{number}', scale)
 
 

@@ -159,6 +159,20 @@ def test_large_pictures_are_cut_into_tiles(task, work_dir, pictures):
 
 
 @pytest.mark.cls
+def test_a_result_comes_before_the_next_picture_is_read(work_dir):
+    read = []
+
+    def camera():
+        for number in range(3):
+            read.append(number)
+            yield np.zeros((32, 32, 3), np.uint8)
+
+    results = Predictor(work_dir('classifier'))(camera())
+    next(results)
+    assert read == [0]
+
+
+@pytest.mark.cls
 def test_tiles_of_a_classifier_are_refused(work_dir):
     with pytest.raises(ValueError, match=r'tile=64 .* classifier.* leave it out'):
         Predictor(work_dir('classifier'), tile=64, overlap=16)
