@@ -1,194 +1,237 @@
-"""Read one picture of any usual format and depth.
+"""Read a picture as the training pipelines read it, and the values that it stores.
 
-A model sees what its training saw: pictures are decoded by OpenCV, as the hosts'
-`LoadImageFromFile` does it. What OpenCV cannot decode is left to Pillow.
+OpenCV comes first, because the pipelines that trained the model use it. PIL and, if it
+is installed, tifffile read what OpenCV cannot.
 """
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 Array = np.ndarray
-Scale = tuple[float, float] | None
-DARK = 16  # of 255: 16-bit pictures from cameras of 12 bits are no brighter
-SILENT = 0  # OpenCV's log level
+Scale = tuple[float, float]
+
+TIFF_STARTS = (b'II*\0', b'MM\0*', b'II+\0')
+BITS_PER_SAMPLE, PLANAR_CONFIGURATION = 258, 284
 
 
 class PictureError(ValueError):
-    """A picture that cannot be read, explained in one sentence."""
+    """A picture that cannot be read: the file, the reason and what to do."""
 
 
 @dataclass
 class Picture:
-    """A picture as models and people see it.
+    """A picture in memory.
 
     Attributes:
-        file: Its path, or a name such as `film.mp4#12` or `array 0`.
-        relative: A path for its results: below the folder it came from, with suffix.
-        image: (H, W, 3) uint8 BGR.
-        intensity: (H, W): the stored values of a gray picture, or the luma of a colour
-            picture in its stored depth.
+        file: Its path, or a name such as `video.mp4#12` or `array 0`.
+        image: (H, W, 3) uint8 BGR, contiguous: what `LoadImageFromFile` gives, where
+            that can read the file.
+        intensity: The brightness of each pixel, (H, W): the stored values of a gray
+            picture (uint8, uint16, float, rarely another integer), or the luma (uint8)
+            of a colour picture.
+        relative: The path below the source that it comes from, to name outputs by.
     """
 
     file: str
-    relative: str
     image: Array
     intensity: Array
-
-    @property
-    def is_dark(self) -> bool:
-        """Whether it has 16 bits and nearly all that a model sees is black."""
-        return self.intensity.dtype == np.uint16 and self.image.max() < DARK
+    relative: str
 
 
-def read_picture(path: str | Path, scale: Scale = None, relative: str = '') -> Picture:
-    """Read a file: JPEG, PNG, TIFF, WebP, BMP and what else OpenCV and Pillow know.
+def read_picture(path: str | os.PathLike, scale: Scale | None = None) -> Picture:
+    """Read a JPEG, PNG, TIFF, BMP, WebP or other picture file.
 
-    The rotation of EXIF is applied, and of several pages the first is read. Without
-    `scale`, 8 bits stay as they are, and of 16 bits the upper 8 are seen, as OpenCV
-    does it in training.
+    A picture is turned by its EXIF orientation wherever OpenCV does that, and alpha is
+    dropped. Of a file with several pages, only the first is read. Values that need more
+    than 8 bits become uint8 as follows:
+
+    - 16 bits without `scale`: value / 256, as in training;
+    - floats without `scale`: those within 0..1 times 255, those within 0..255 as they
+      are, others raise an error, and so do integers of 32 bits beyond 0..255;
+    - with `scale`: MIN..MAX linearly to 0..255, clipped.
 
     Args:
         path: The file.
-        scale: Stored values that become black and white; the values between are spread
-            evenly. Real numbers need it unless they are within 0..1 or 0..255.
-        relative: See `Picture`; the name of the file by default.
+        scale: MIN and MAX, stored values that become black and white. Pictures of 8
+            bits are not changed by it.
 
     Raises:
-        PictureError: It cannot be read, is truncated, or needs a scale.
+        PictureError: If the file is missing, empty, truncated or not a picture, or
+            needs a scale.
     """
-    path = Path(path)
+    file = str(path)
     try:
-        data = path.read_bytes()
+        data = Path(path).read_bytes()
     except OSError as error:
         raise PictureError(
-            f'{path} cannot be read ({error.strerror}): give a file that exists.'
+            f'{file} cannot be opened ({error.strerror}): give a picture file that '
+            'exists and that you may read.'
         ) from None
     if not data:
-        raise PictureError(f'{path} is empty: copy it again or remove it.')
-    stored = _decode(data)
-    if stored is None:
-        raise PictureError(
-            f'{path} is truncated or no picture of a known format: give a JPEG, PNG, '
-            'TIFF, WebP or BMP file.'
-        )
-    picture = to_picture(stored, str(path), relative or path.name, scale)
-    if stored.dtype == np.uint16 and scale is None:
-        # OpenCV rounds the colours of a TIFF, but not those of a PNG.
-        seen = _decode(data, cv2.IMREAD_COLOR)
-        picture.image = picture.image if seen is None else seen
-    return picture
+        raise PictureError(f'{file} is an empty file: copy it again or remove it.')
+    stored = _decode(file, data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
+    if stored is None or _is_misread(stored, data):
+        stored = _read_without_opencv(file, data)
+    image = None
+    if scale is None and stored.dtype != np.uint8:
+        # OpenCV's own conversion, which differs from ours by its rounding and alpha.
+        image = _decode(file, data, cv2.IMREAD_COLOR)
+    return _to_picture(stored, file, Path(path).name, scale, image)
 
 
-def to_picture(stored: Array, file: str, relative: str, scale: Scale = None) -> Picture:
-    """A picture from stored values.
+def from_array(array: Array, name: str, scale: Scale | None = None) -> Picture:
+    """A picture from values in memory; see `read_picture` for those beyond 8 bits.
 
     Args:
-        stored: (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA, of bool, integers or
-            real numbers.
-        file: See `Picture`.
-        relative: See `Picture`.
-        scale: See `read_picture`.
+        array: (H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA of uint8, uint16, bool
+            or float.
+        name: What to call it.
+        scale: As for `read_picture`.
 
     Raises:
-        PictureError: Another shape or type, or numbers that need a scale.
+        PictureError: If shape, dtype or range are others.
     """
-    if stored.ndim == 3 and stored.shape[2] == 1:
-        stored = stored[..., 0]
-    channels = stored.shape[2] if stored.ndim == 3 else 1
-    if stored.ndim not in (2, 3) or channels not in (1, 3, 4) or not stored.size:
+    return _to_picture(np.asarray(array), name, name, scale)
+
+
+def _to_picture(
+    stored: Array,
+    file: str,
+    relative: str,
+    scale: Scale | None,
+    image: Array | None = None,
+) -> Picture:
+    if stored.ndim not in (2, 3) or stored.shape[2:] not in ((), (1,), (3,), (4,)):
         raise PictureError(
-            f'{file} has shape {stored.shape}: give (height, width) or (height, width, '
-            'channels) with 1, 3 or 4 channels.'
+            f'{file} has shape {stored.shape}: give a gray picture (H, W), or a colour '
+            'picture (H, W, 3) or (H, W, 4).'
         )
+    if stored.dtype.kind not in 'buif' or not stored.size:
+        raise PictureError(
+            f'{file} has {stored.size} values of {stored.dtype}: give pixels of uint8, '
+            'uint16, bool or float.'
+        )
+    is_gray = stored.shape[2:] in ((), (1,))
+    stored = stored.reshape(stored.shape[:2]) if is_gray else stored[..., :3]
+    stored = np.ascontiguousarray(stored, stored.dtype.newbyteorder('='))
     if stored.dtype == bool:
-        stored = stored.astype(np.uint8) * 255
-    if stored.dtype.kind not in 'uif':
-        raise PictureError(
-            f'{file} holds {stored.dtype}: give bool, integers or real numbers.'
-        )
-    stored = stored[..., :3] if stored.ndim == 3 else stored
-    image = _to_bytes(stored, file, scale)
-    if image.ndim == 2:
-        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-        intensity = stored
-    elif stored.dtype in (np.uint8, np.uint16, np.float32):
-        intensity = cv2.cvtColor(np.ascontiguousarray(stored), cv2.COLOR_BGR2GRAY)
-    else:
-        intensity = stored @ np.array([0.114, 0.587, 0.299])  # of blue, green and red
-    return Picture(file, relative, np.ascontiguousarray(image), intensity)
+        stored = stored * np.uint8(255)
+    if image is None:
+        image = _to_uint8(stored, file, scale)
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if is_gray else image
+    intensity = stored if is_gray else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    return Picture(file, image, intensity, relative)
 
 
-def _to_bytes(stored: Array, file: str, scale: Scale) -> Array:
-    """Stored values as uint8, by the rules of `read_picture`."""
-    if scale is None:
-        if stored.dtype == np.uint8:
-            return stored
-        if stored.dtype == np.uint16:
-            return (stored >> 8).astype(np.uint8)
-        darkest, brightest = np.nanmin(stored), np.nanmax(stored)
-        if not 0 <= darkest <= brightest <= 255:
-            raise PictureError(
-                f'{file} holds {stored.dtype} from {darkest:g} to {brightest:g}: say '
-                'which values are black and white, with --scale MIN MAX.'
-            )
-        is_unit = stored.dtype.kind == 'f' and brightest <= 1
-        scale = (0, 1) if is_unit else (0, 255)
-    black, white = scale
-    spread = (stored.astype(np.float32) - black) * (255 / (white - black))
-    return np.nan_to_num(spread).clip(0, 255).round().astype(np.uint8)
+def _to_uint8(values: Array, file: str, scale: Scale | None) -> Array:
+    if values.dtype == np.uint8:
+        return values
+    if scale is None and values.dtype == np.uint16:
+        return (values >> 8).astype(np.uint8)
+    black, white = _range_of(values, file) if scale is None else scale
+    scaled = np.subtract(values, black, dtype=np.float32)
+    scaled *= 255 / (white - black)
+    np.clip(scaled, 0, 255, out=scaled)
+    return np.nan_to_num(np.rint(scaled, out=scaled), copy=False).astype(np.uint8)
 
 
-def check_scale(scale: Scale) -> None:
-    """Raise `ValueError` unless black comes before white."""
-    if scale is not None and not scale[0] < scale[1]:
-        raise ValueError(
-            f'scale is {scale[0]:g} to {scale[1]:g}: give the value of black, then a '
-            'higher one of white.'
-        )
+def _range_of(values: Array, file: str) -> Scale:
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0, 0)
+    if low >= 0 and high <= 1 and values.dtype.kind == 'f':
+        return 0, 1
+    if low >= 0 and high <= 255:
+        return 0, 255
+    raise PictureError(
+        f'{file} has {values.dtype} values from {low:g} to {high:g}: say which become '
+        f'black and white, for example --scale {low:g} {high:g}, in Python '
+        f'scale=({low:g}, {high:g}).'
+    )
 
 
-def _decode(
-    data: bytes, flags: int = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
-) -> Array | None:
-    """Stored values (H, W) or (H, W, 3) BGR; None if the picture is not whole.
+def _decode(file: str, data: bytes, flags: int) -> Array | None:
+    """What OpenCV reads, None if it cannot.
 
-    From memory, unlike from a path, OpenCV decodes no truncated file in part.
+    Given bytes instead of a path, OpenCV refuses a truncated JPEG.
     """
-    with _without_opencv_log():
+    level = cv2.setLogLevel(0)  # The error that we raise says it in one line.
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        if 'MAX_IMAGE' not in str(error):
+            return None
+        raise PictureError(
+            f'{file} has more pixels than OpenCV reads: cut it into smaller pictures, '
+            'or set OPENCV_IO_MAX_IMAGE_PIXELS to a larger number.'
+        ) from None
+    finally:
+        cv2.setLogLevel(level)
+
+
+def _is_misread(stored: Array, data: bytes) -> bool:
+    """Whether OpenCV mixed up the pixels, as it does for 16-bit colours in planes."""
+    if stored.dtype == np.uint8 or stored.ndim == 2 or data[:4] not in TIFF_STARTS:
+        return False
+    is_big = data[2:3] == b'+'
+    tags = ImageFileDirectory_v2(data[: 16 if is_big else 8])
+    file = io.BytesIO(data)
+    file.seek(tags.next)
+    tags.load(file)
+    return tags.get(PLANAR_CONFIGURATION) == 2
+
+
+def _read_without_opencv(file: str, data: bytes) -> Array:
+    """The stored values, (H, W), (H, W, 3) BGR or (H, W, 4) BGRA."""
+    is_tiff = data[:4] in TIFF_STARTS
+    reasons = []
+    for read in [_read_by_pil, _read_by_tifffile] if is_tiff else [_read_by_pil]:
         try:
-            stored: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        except cv2.error:  # too large for OpenCV, for example
-            stored = None
-    return _decode_with_pillow(data) if stored is None else stored
+            return read(data)
+        except UnidentifiedImageError:
+            reasons.append('not a format that OpenCV or PIL knows')
+        except Exception as error:  # of many kinds, from damaged files
+            reasons.append(str(error))
+    raise PictureError(
+        f'{file} cannot be read ({"; ".join(reasons)}): give a complete JPEG, PNG, '
+        'TIFF, BMP or WebP file.'
+    )
 
 
-def _decode_with_pillow(data: bytes) -> Array | None:
+def _read_by_pil(data: bytes) -> Array:
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with Image.open(io.BytesIO(data)) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            if picture.mode[0] in 'IF':  # more than 8 bits
-                return np.asarray(picture)
-            return np.asarray(picture.convert('RGB'))[..., ::-1]
-    except Exception:  # of any decoder
-        return None
+            bits = getattr(opened, 'tag_v2', {}).get(BITS_PER_SAMPLE, ())
+            if opened.mode[0] != 'I' and (16 in bits or ';16' in str(opened.tile)):
+                raise ValueError('PIL reads only 8 of the 16 bits of colours')
+            image = ImageOps.exif_transpose(opened)
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+    if image.mode in ('1', 'L', 'F', 'I') or image.mode.startswith('I;16'):
+        return np.asarray(image)
+    return np.asarray(image.convert('RGB'))[..., ::-1]
 
 
-@contextmanager
-def _without_opencv_log() -> Iterator[None]:
-    """Keep OpenCV from printing what `PictureError` says."""
-    level = cv2.setLogLevel(SILENT)
+def _read_by_tifffile(data: bytes) -> Array:
     try:
-        yield
-    finally:
-        cv2.setLogLevel(level)
+        import tifffile
+    except ImportError:
+        raise ValueError('the package tifffile would be needed') from None
+
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        page = tiff.pages[0]
+        values = page.asarray()
+        if page.photometric == tifffile.PHOTOMETRIC.MINISBLACK:
+            return values
+        if page.photometric != tifffile.PHOTOMETRIC.RGB:
+            raise ValueError(f'colours are stored as {page.photometric.name}')
+        if page.axes == 'SYX':
+            values = np.moveaxis(values, 0, -1)
+        return np.concatenate([values[..., 2::-1], values[..., 3:]], axis=-1)

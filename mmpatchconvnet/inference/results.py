@@ -19,8 +19,7 @@ class Result:
         file: The path of the picture, or the name of a frame or an array.
         classes: The name of every class.
         image: The picture as the model's pipeline reads it, (H, W, 3) uint8 BGR.
-        intensity: The brightness of each pixel, (H, W): the stored values of a gray
-            picture, also of 16 bits, or the luma of a colour picture.
+        intensity: The brightness of each pixel, (H, W); see `Picture`.
         sample: The data sample of the host; None for a picture that was cut into tiles.
     """
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from glob import glob, has_magic
+from itertools import count as count_up
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import numpy as np
 from mmengine.logging import print_log
 
 from mmpatchconvnet.inference.pictures import (
+    Array,
     Picture,
     PictureError,
     Scale,
-    check_scale,
+    from_array,
     read_picture,
-    to_picture,
 )
 
 PICTURES = re.compile(
@@ -49,7 +50,7 @@ class Source:
             except PictureError as error:
                 yield error
                 continue
-            if picture.is_dark and not seen_dark:
+            if not seen_dark and is_dark(picture):
                 seen_dark = True
                 print_log(
                     f'{picture.file} has 16 bits and no value above '
@@ -61,8 +62,13 @@ class Source:
             yield picture
 
 
+def is_dark(picture: Picture) -> bool:
+    """Whether it has 16 bits and a model sees nearly black, as from 12-bit cameras."""
+    return picture.intensity.dtype == np.uint16 and picture.image.max() < 16
+
+
 def open_source(
-    source: Any, recursive: bool = False, scale: tuple[float, float] | None = None
+    source: Any, recursive: bool = False, scale: Scale | None = None
 ) -> Source:
     """Find the pictures of a source.
 
@@ -82,7 +88,11 @@ def open_source(
     Raises:
         ValueError: There is no such source, or no picture in it.
     """
-    check_scale(scale)
+    if scale is not None and not -np.inf < scale[0] < scale[1] < np.inf:
+        raise ValueError(
+            f'scale is {scale[0]:g} to {scale[1]:g}: give the value of black, then a '
+            'higher one of white.'
+        )
     if isinstance(source, np.ndarray):
         source = [source]
     if not isinstance(source, (str, os.PathLike)):
@@ -90,7 +100,7 @@ def open_source(
         return Source(items, len(source) if hasattr(source, '__len__') else None)
     path = Path(source)
     if VIDEOS.fullmatch(path.suffix) and path.is_file():
-        return open_video(path, scale)
+        return open_video(path)
     files, base = find_files(path, recursive)
     if not files:
         hint = (
@@ -100,19 +110,27 @@ def open_source(
         )
         raise ValueError(f'{source} has no pictures: {hint}.')
     readers = [
-        partial(read_picture, file, scale, os.path.relpath(file, base))
-        for file in files
+        partial(_read, file, scale, os.path.relpath(file, base)) for file in files
     ]
     return Source(readers, len(readers))
 
 
-def _reader(item: Any, number: int, scale: Scale) -> Callable[[], Picture]:
+def _read(content: Path | Array, scale: Scale | None, name: str) -> Picture:
+    """Read a file, or take an array, under a name for its results."""
+    if isinstance(content, Path):
+        picture = read_picture(content, scale)
+    else:
+        picture = from_array(content, name.replace('_', ' '), scale)
+    picture.relative = name
+    return picture
+
+
+def _reader(item: Any, number: int, scale: Scale | None) -> Callable[[], Picture]:
     """Reads one item of a list."""
     if isinstance(item, (str, os.PathLike)):
-        name = f'{number}_{Path(item).name}'
-        return partial(read_picture, Path(item), scale, name)
-    array = np.array(item)  # a copy, as a camera may write the next one over it
-    return partial(to_picture, array, f'array {number}', f'array_{number}', scale)
+        return partial(_read, Path(item), scale, f'{number}_{Path(item).name}')
+    # A copy, as a camera may write the next picture over this one.
+    return partial(_read, np.array(item), scale, f'array_{number}')
 
 
 def find_files(path: Path, recursive: bool) -> tuple[list[Path], Path]:
@@ -159,7 +177,7 @@ def _in_order(files: Iterable[Path]) -> list[Path]:
     return sorted(files, key=key)
 
 
-def open_video(path: Path, scale: Scale) -> Source:
+def open_video(path: Path) -> Source:
     """The frames of a video.
 
     Raises:
@@ -172,15 +190,17 @@ def open_video(path: Path, scale: Scale) -> Source:
             'H.264.'
         )
 
+    def read_frame(frame: Array, number: int) -> Picture:
+        picture = from_array(frame, f'{path}#{number}')
+        picture.relative = f'{path.stem}_{number:06}'
+        return picture
+
     def readers() -> Iterator[Callable[[], Picture]]:
-        number = 0
-        while True:
+        for number in count_up():
             is_read, frame = video.read()
             if not is_read:
                 return
-            name = f'{path.stem}_{number:06}'
-            yield partial(to_picture, frame, f'{path}#{number}', name, scale)
-            number += 1
+            yield partial(read_frame, frame, number)
 
     count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     return Source(readers(), count if count > 0 else None)

@@ -51,7 +51,7 @@ def test_a_picture_that_cannot_be_read_is_named(
     code = predict(monkeypatch, work_dir('classifier'), tmp_path, '--out', out)
     assert code == 1
     shown = capsys.readouterr().out
-    assert '0b.png is truncated' in shown
+    assert '0b.png cannot be read' in shown
     assert '2 pictures done' in shown and '1 could not be read' in shown
     drawn = {path.name for path in (out / 'pictures').iterdir()}
     assert drawn == {'0.png.jpg', '1.png.jpg'}

@@ -99,7 +99,7 @@ def test_errors_leave_the_rest(tmp_path):
     (tmp_path / 'b.png').write_bytes(b'')
     first, error, last = open_source(tmp_path)
     assert (first.relative, last.relative) == ('a.png', 'c.png')
-    assert isinstance(error, PictureError) and 'b.png is empty' in str(error)
+    assert isinstance(error, PictureError) and 'b.png is an empty file' in str(error)
     first, error = open_source([np.zeros((4, 4, 3)), np.zeros(3)])
     assert 'array 1' in str(error)
 
