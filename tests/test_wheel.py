@@ -84,6 +84,7 @@ def test_an_installed_wheel_builds_its_own_config(programs, tmp_path):
     assert int(parameters) == 55_247_420
 
 
+@pytest.mark.cls
 @pytest.mark.slow
 def test_the_installed_command_trains_a_config_of_the_package(programs, tmp_path):
     write_scenes(tmp_path / 'scenes', num_train=4, num_val=2)

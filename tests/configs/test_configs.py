@@ -254,6 +254,7 @@ def test_an_edit_of_a_missing_step_fails():
     assert len(pipeline) == 3
 
 
+@pytest.mark.det
 def test_an_inserted_step_does_not_move_the_edits_of_a_fragment(tmp_path):
     """Our unchanged fragment works on a host's data with one step more."""
     host = Config.fromfile(Config._get_cfg_path(HOST_DATA, '')[0])
