@@ -25,9 +25,10 @@ def find_files(model: str | Path, checkpoint: str | Path | None) -> tuple[str, s
     folder = Path(model)
     if not folder.is_dir():
         if checkpoint is None:
+            fault = 'came without a checkpoint' if folder.exists() else 'does not exist'
             raise ConfigError(
-                f'{model} came without a checkpoint: give one, or the work dir of a '
-                'training.'
+                f'{model} {fault}: give the work dir of a training, or a config and a '
+                'checkpoint.'
             )
         return str(model), str(checkpoint)
     configs = sorted(folder.glob('*.py'))

@@ -202,8 +202,10 @@ def test_the_best_checkpoint_of_a_work_dir_is_used_or_the_last(work_dir, tmp_pat
 @pytest.mark.cls
 def test_files_that_do_not_make_a_model_are_refused(work_dir, tmp_path):
     config, _ = files_of(work_dir('classifier'))
-    with pytest.raises(ValueError, match=r'without a checkpoint.*give one'):
+    with pytest.raises(ValueError, match=r'without a checkpoint.*work dir'):
         Predictor(config)
+    with pytest.raises(ValueError, match=r'nowhere does not exist.*work dir'):
+        Predictor(tmp_path / 'nowhere')
     with pytest.raises(ValueError, match=r'0 config files .*give the config'):
         Predictor(tmp_path)
     (tmp_path / config.name).write_text(config.read_text())
