@@ -5,6 +5,7 @@ built from a config file has none: `No available inferencer for the model`.
 """
 
 from functools import wraps
+from inspect import signature
 from typing import Any
 
 from mmengine.model import BaseModel
@@ -20,7 +21,9 @@ def inference_model(model: Any, *args: Any, **kwargs: Any) -> Any:
 
     unknown = isinstance(model, BaseModel) and getattr(model, '_metainfo', None) is None
     if unknown and isinstance(model, ImageClassifier):
-        return ImageClassificationInferencer(model)(*args, **kwargs)[0]
+        names = signature(ImageClassificationInferencer).parameters
+        settings = {name: kwargs.pop(name) for name in [*kwargs] if name in names}
+        return ImageClassificationInferencer(model, **settings)(*args, **kwargs)[0]
     return by_index(model, *args, **kwargs)
 
 

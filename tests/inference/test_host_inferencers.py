@@ -30,6 +30,8 @@ import mmpatchconvnet
 from mmpretrain import ImageClassificationInferencer, get_model, inference_model
 found = ImageClassificationInferencer(config, checkpoint)(picture, show_dir='drawn')
 model = get_model(config, checkpoint)
+result = inference_model(model, picture, classes=list('abcdef'))
+assert result['pred_class'] == 'abcdef'[result['pred_label']]
 result = inference_model(model, picture)
 assert result['pred_class'] == found[0]['pred_class']
 """,

@@ -93,7 +93,8 @@ def packed_weight(conv: nn.Conv2d, x: Tensor) -> Tensor:
     depthwise convolution of one 14 x 14 map. The layout also works for other sizes.
     """
     weight: Any = conv.weight
-    if weight.is_inference():  # it does not count its changes
+    # Changes of inference tensors are not counted, and fake tensors have no memory.
+    if weight.is_inference() or type(x) is not Tensor:
         return weight
     state = weight.data_ptr(), weight._version, weight.dtype
     if PACKED.get(weight, (None,))[0] != state:

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._subclasses import FakeTensorMode
 
 from mmpatchconvnet.models.block import cpu
 
@@ -35,3 +36,12 @@ def test_a_packed_weight_follows_its_weight():
         check(made_here)
         made_here.weight.mul_(2)
         check(made_here)
+
+
+@pytest.mark.skipif(not cpu.AVAILABLE, reason='this torch has no oneDNN')
+@torch.no_grad()
+def test_shapes_can_be_computed_without_memory():
+    conv = nn.Conv2d(32, 32, 3, padding=1, groups=32)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        x = torch.empty(2, 32, 14, 14)
+        assert cpu.conv_gelu(x, conv).shape == x.shape
