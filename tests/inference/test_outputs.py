@@ -157,6 +157,21 @@ def test_labels_without_a_name(tmp_path):
     assert len(read_json(tmp_path / 'dataset.json')['categories']) == 8
 
 
+def test_classes_with_the_same_name_are_told_apart(tmp_path):
+    """ImageNet has a bird and a machine that are called crane."""
+    names = ['crane', 'dog', 'crane']
+    bird, map_of_both = classification(0), segmentation()
+    bird.classes = map_of_both.classes = names
+    write(tmp_path / 'a', bird)
+    write(tmp_path / 'b', map_of_both)
+    (line,) = read_json(tmp_path / 'a/predictions.json')
+    scores = {'crane': 0.8, 'dog': 0.1, 'crane (2)': 0.1}
+    assert (line['class'], line['scores']) == ('crane', scores)
+    (line,) = read_json(tmp_path / 'b/predictions.json')
+    assert sum(line['shares'].values()) == pytest.approx(1, abs=1e-3)
+    assert {row['class'] for row in table(tmp_path / 'b')} == set(scores)
+
+
 def test_nothing_found(tmp_path):
     write(tmp_path / 'a', detection(labels=()))
     assert table(tmp_path / 'a') == []
