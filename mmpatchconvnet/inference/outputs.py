@@ -7,7 +7,8 @@
   are the classes.
 - `pictures/`: the pictures with what was found drawn over them.
 
-After an error or Ctrl-C the files hold what was found until then.
+After an error or Ctrl-C the files hold what was found until then. Bytes of a file name
+that are not UTF-8 are written as an escape, such as `\\udce4`.
 """
 
 import csv
@@ -38,6 +39,7 @@ from mmpatchconvnet.visualization.sheets import (
 )
 
 Array = np.ndarray
+ENCODING: dict[str, Any] = dict(encoding='utf-8', errors='backslashreplace')
 COLUMNS: dict[type[Result], str] = {
     Classification: 'file class score',
     Segmentation: 'file class area share mean_intensity',
@@ -68,9 +70,7 @@ class Writer:
     def __enter__(self) -> 'Writer':
         self.folder.mkdir(parents=True, exist_ok=True)
         self.stack = ExitStack()
-        csv_file = self.folder.joinpath('objects.csv').open(
-            'w', newline='', encoding='utf-8'
-        )
+        csv_file = self.folder.joinpath('objects.csv').open('w', newline='', **ENCODING)
         self.table = csv.writer(self.stack.enter_context(csv_file))
         lines = json_lines(self.folder / 'predictions.json')
         self.predictions = self.stack.enter_context(lines)
@@ -87,7 +87,7 @@ class Writer:
                 info={}, images=self.images, annotations=[], categories=categories
             )
             path = self.folder / 'dataset.json'
-            path.write_text(json.dumps(dataset, ensure_ascii=False), encoding='utf-8')
+            path.write_text(json.dumps(dataset, ensure_ascii=False), **ENCODING)
 
     def add(self, result: Result, name: str) -> None:
         """Write the result of a picture.
@@ -113,7 +113,7 @@ class Writer:
             row = SheetRow(
                 cv2.cvtColor(result.image, cv2.COLOR_BGR2RGB),
                 to_sample(result),
-                Path(result.file).name,
+                Path(result.file).name.encode(**ENCODING).decode(),
             )
             save_image(path, draw_prediction(row, self.classes, self.palette))
 
@@ -258,7 +258,7 @@ class JsonLines:
 @contextmanager
 def json_lines(path: Path) -> Iterator[JsonLines]:
     """A list in a file, which is closed whatever happens."""
-    with path.open('w', encoding='utf-8') as file:
+    with path.open('w', **ENCODING) as file:
         file.write('[')
         try:
             yield JsonLines(file)

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import cv2
 import numpy as np
@@ -170,6 +171,16 @@ def test_classes_with_the_same_name_are_told_apart(tmp_path):
     (line,) = read_json(tmp_path / 'b/predictions.json')
     assert sum(line['shares'].values()) == pytest.approx(1, abs=1e-3)
     assert {row['class'] for row in table(tmp_path / 'b')} == set(scores)
+
+
+@pytest.mark.parametrize('make', [detection, classification, segmentation])
+def test_a_file_name_that_is_not_utf8(make, tmp_path):
+    result = make(file=os.fsdecode(b'b\xe4d.png'))
+    write(tmp_path, result)
+    assert table(tmp_path)[0]['file'] == r'b\udce4d.png'
+    entry = read_json(tmp_path / 'predictions.json')[0]
+    assert entry.get('file', entry.get('file_name')) == result.file
+    assert tmp_path.joinpath(f'pictures/0/{result.file}.jpg').exists()
 
 
 def test_nothing_found(tmp_path):
