@@ -3,6 +3,8 @@
 - `objects.csv`: a table of what was found, for a spreadsheet.
 - `predictions.json`: for detectors in COCO's format of results, which pycocotools reads
   after `dataset.json`; for the others a list with one line for each picture.
+- `dataset.json`: of detectors, the pictures and the classes in COCO's format. The id of
+  a picture is its place in the run, from 1; the id of a class is its label + 1.
 - `label_maps/`: of segmentors, PNG files in the colours of the data set, whose values
   are the classes.
 - `pictures/`: the pictures with what was found drawn over them.
@@ -69,6 +71,7 @@ class Writer:
 
     def __enter__(self) -> 'Writer':
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.joinpath('dataset.json').unlink(missing_ok=True)
         self.stack = ExitStack()
         csv_file = self.folder.joinpath('objects.csv').open('w', newline='', **ENCODING)
         self.table = csv.writer(self.stack.enter_context(csv_file))
@@ -169,11 +172,12 @@ class Writer:
             self.predictions.add(entry)
 
 
-def measure(result: Detection, index: int) -> list[float]:
+def measure(result: Detection, index: int) -> list[float | None]:
     """Area in pixels, centroid x and y, and mean intensity of an object.
 
     The pixels are those of its mask, or of its box if there is no mask. Centroids count
-    from the centre of the first pixel, as in `skimage.measure.regionprops`.
+    from the centre of the first pixel, as in `skimage.measure.regionprops`. Without
+    pixels, all but the area are None.
     """
     if result.crops is not None:
         x, y = result.crops[index].x, result.crops[index].y
@@ -185,7 +189,7 @@ def measure(result: Detection, index: int) -> list[float]:
         inside = np.ones((max(0, bottom - y), max(0, right - x)), bool)
     rows, columns = np.nonzero(inside)
     if not len(rows):
-        return [0, float('nan'), float('nan'), float('nan')]
+        return [0, None, None, None]
     mean = result.intensity[y + rows, x + columns].mean()
     centroid = x + columns.mean(), y + rows.mean()
     return [len(rows), *_rounded(np.array([*centroid, mean]), 2)]

@@ -183,6 +183,19 @@ def test_a_file_name_that_is_not_utf8(make, tmp_path):
     assert tmp_path.joinpath(f'pictures/0/{result.file}.jpg').exists()
 
 
+def test_an_empty_mask_has_no_centroid(tmp_path):
+    write(tmp_path, detection(masks=(DISC, np.zeros_like(DISC))))
+    assert [row['area'] for row in table(tmp_path)] == [str(DISC.sum()), '0']
+    empty = table(tmp_path)[1]
+    assert empty['centroid_x'] == empty['centroid_y'] == empty['mean_intensity'] == ''
+
+
+def test_a_classifier_leaves_no_dataset_of_an_earlier_detector(tmp_path):
+    write(tmp_path, detection())
+    write(tmp_path, classification())
+    assert not (tmp_path / 'dataset.json').exists()
+
+
 def test_nothing_found(tmp_path):
     write(tmp_path / 'a', detection(labels=()))
     assert table(tmp_path / 'a') == []
