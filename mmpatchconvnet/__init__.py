@@ -37,7 +37,7 @@ compat.install()
 # From here on, mmengine and its hosts read checkpoints as data only.
 compat.import_after('mmengine.runner', 'mmpatchconvnet.checkpoints')
 compat.import_after(
-    'mmpretrain.apis.model', 'mmpatchconvnet.compat.mmpretrain_inference'
+    'mmpretrain.models.classifiers.image', 'mmpatchconvnet.compat.mmpretrain_inference'
 )
 
 

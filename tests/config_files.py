@@ -13,6 +13,11 @@ HEIGHT, WIDTH = 32, 64
 CONFIGS = sorted(
     path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts
 )
+TASKS = [
+    pytest.param('classifier', marks=pytest.mark.cls),
+    pytest.param('mask_rcnn', marks=pytest.mark.det),
+    pytest.param('upernet', marks=pytest.mark.seg),
+]
 SMALL = {'demo', 'comparison', 'ablation'}  # recipes of our own, on small data
 
 

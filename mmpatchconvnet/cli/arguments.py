@@ -27,6 +27,18 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_deploy(parser: argparse.ArgumentParser) -> None:
+    """Add `--deploy`, which is None, or a dtype for `switch_to_deploy`."""
+    parser.add_argument(
+        '--deploy',
+        nargs='?',
+        const='float32',
+        choices=('float32', 'bfloat16', 'float16'),
+        help='fold the model for inference first, and run it in this dtype '
+        '(default: float32)',
+    )
+
+
 class ConfigOptions(argparse.Action):
     """mmengine's `DictAction`, imported only when the option is given."""
 

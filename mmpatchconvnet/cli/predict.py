@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmpatchconvnet.cli.arguments import add_deploy
 from mmpatchconvnet.cli.errors import exit_on
 
 
@@ -21,30 +22,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option('checkpoint', nargs='?', help='checkpoint of the config')
     option('source', help='a picture, folder, glob, list file or video')
     option('--out', type=Path, required=True, help='folder for the results')
+    option('--overwrite', action='store_true', help='replace earlier results')
     option('--recursive', action='store_true', help='read folders within SOURCE too')
     option('--batch-size', type=int, default=1, help='pictures at a time (%(default)s)')
     option('--device', help='cpu, cuda, ... (default: a GPU if torch finds one)')
-    option(
-        '--deploy',
-        nargs='?',
-        const='float32',
-        choices=('float32', 'bfloat16', 'float16'),
-        help='fold the model for inference first, and run it in this dtype '
-        '(default: float32)',
-    )
+    add_deploy(parser)
     option(
         '--min-score',
         type=float,
         default=0.3,
-        help='leave out objects with a lower score (%(default)s)',
+        help="leave out objects with a lower score (%(default)s); the config's own "
+        'threshold holds as well',
     )
     option(
         '--scale',
         type=float,
         nargs=2,
         metavar=('MIN', 'MAX'),
-        help='stored values that become black and white, for pictures of 16 bits or of '
-        'real numbers (default: 0 and 65536)',
+        help='stored values that become black and white, for pictures of 16 bits '
+        '(default: 0 and 65536) or of real numbers (default: 0 and 1, or 0 and 255)',
     )
     option(
         '--tile',
@@ -55,9 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option(
         '--overlap',
         type=int,
-        default=128,
         metavar='PIXELS',
-        help='common pixels of neighbouring tiles (%(default)s)',
+        help='common pixels of neighbouring tiles (default: 128, or a quarter of a '
+        'smaller tile); 0 merges nothing',
     )
     option('--no-pictures', action='store_true', help='write no drawn pictures')
 
@@ -65,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(
     source: str,
     out: Path,
+    overwrite: bool,
     recursive: bool,
     batch_size: int,
     scale: Sequence[float] | None,
@@ -73,10 +70,12 @@ def run(
 ) -> None:
     from rich.console import Console
 
-    from mmpatchconvnet.inference.folder import predict_folder
+    from mmpatchconvnet.inference.folder import check_is_free, predict_folder
     from mmpatchconvnet.inference.predictor import Predictor
 
-    with exit_on(ValueError, OSError):
+    with exit_on(ValueError, OSError, MemoryError):
+        if not overwrite:  # before the model is loaded
+            check_is_free(out)
         predictor = Predictor(**settings)
         unread = predict_folder(
             predictor,
@@ -87,6 +86,7 @@ def run(
             recursive=recursive,
             scale=(scale[0], scale[1]) if scale else None,
             draw=not no_pictures,
+            overwrite=overwrite,
         )
     if unread:
         raise SystemExit(1)

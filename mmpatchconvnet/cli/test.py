@@ -7,21 +7,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mmpatchconvnet.cli.arguments import add_config
+from mmpatchconvnet.cli.arguments import add_config, add_deploy
 from mmpatchconvnet.cli.errors import exit_on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument('checkpoint', help='a checkpoint file of a training run')
-    parser.add_argument(
-        '--deploy',
-        nargs='?',
-        const='float32',
-        choices=('float32', 'bfloat16', 'float16'),
-        help='fold the model for inference first, and run it in this dtype '
-        '(default: float32)',
-    )
+    add_deploy(parser)
 
 
 def run(checkpoint: str, deploy: str | None, **settings: Any) -> None:

@@ -45,8 +45,8 @@ class OpsFinder(MetaPathFinder, Loader):
             if name not in own_names:
                 setattr(module, name, value)
         print_log(
-            'mmcv has no compiled ops: mmpatchconvnet runs NMS, RoIAlign and the '
-            'focal loss through torchvision; other ops raise an error.',
+            'mmcv has no compiled ops: mmpatchconvnet runs NMS, soft-NMS, RoIAlign '
+            'and the focal loss through torchvision; other ops raise an error.',
             logger='current',
             level=logging.INFO,
         )

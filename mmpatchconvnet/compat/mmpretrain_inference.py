@@ -1,30 +1,23 @@
 """Importing this lets mmpretrain's `inference_model` take classifiers of any config.
 
-It chooses its inferencer by mmpretrain's own model index, so a classifier that was
-built from a config file has none: `No available inferencer for the model`.
+It asks `model._metainfo` for the task of a model, which only models of mmpretrain's own
+index have: a classifier of a config file has `No available inferencer for the model`.
 """
 
-from functools import wraps
-from inspect import signature
+from types import SimpleNamespace
 from typing import Any
 
-from mmengine.model import BaseModel
-from mmpretrain.apis import model as host
+from mmpretrain.models.classifiers.image import ImageClassifier
 
-by_index = host.inference_model
-
-
-@wraps(by_index)
-def inference_model(model: Any, *args: Any, **kwargs: Any) -> Any:
-    from mmpretrain.apis import ImageClassificationInferencer
-    from mmpretrain.models import ImageClassifier
-
-    unknown = isinstance(model, BaseModel) and getattr(model, '_metainfo', None) is None
-    if unknown and isinstance(model, ImageClassifier):
-        names = signature(ImageClassificationInferencer).parameters
-        settings = {name: kwargs.pop(name) for name in [*kwargs] if name in names}
-        return ImageClassificationInferencer(model, **settings)(*args, **kwargs)[0]
-    return by_index(model, *args, **kwargs)
+CLASSIFICATION = SimpleNamespace(results=[SimpleNamespace(task='Image Classification')])
 
 
-host.inference_model = inference_model
+def get_metainfo(model: Any) -> Any:
+    return vars(model).get('_metainfo') or CLASSIFICATION
+
+
+def set_metainfo(model: Any, metainfo: Any) -> None:
+    vars(model)['_metainfo'] = metainfo
+
+
+ImageClassifier._metainfo = property(get_metainfo, set_metainfo)

@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from mmpatchconvnet.inference.outputs import Writer
+from mmpatchconvnet.inference.outputs import OUTPUTS, Writer, printable
 from mmpatchconvnet.inference.pictures import PictureError
 from mmpatchconvnet.inference.predictor import Predictor
 from mmpatchconvnet.inference.sources import open_source
@@ -36,6 +36,7 @@ def predict_folder(
     recursive: bool = False,
     scale: tuple[float, float] | None = None,
     draw: bool = True,
+    overwrite: bool = False,
 ) -> int:
     """Predict pictures one after the other, and write each result at once.
 
@@ -48,30 +49,50 @@ def predict_folder(
         recursive: Read the folders within a folder too.
         scale: Stored values that become black and white; see `read_picture`.
         draw: Draw every result over its picture.
+        overwrite: Replace the results of an earlier run, from the first new one on;
+            drawings and label maps of other pictures stay.
 
     Returns:
         How many pictures could not be read.
 
     Raises:
-        ValueError: There is no such source, or no picture in it.
+        ValueError: There is no such source, or no picture in it, or `out` holds
+            results that may not be replaced.
     """
-    pictures = open_source(source, recursive, scale)
+    if not overwrite:
+        check_is_free(out)
+    pictures = open_source(source, recursive, scale, skip=out)
+    results = predictor.predict(pictures, batch_size)
     start, done, unread = time.monotonic(), 0, 0
-    with Writer(out, predictor.palette, draw) as writer:
-        results = predictor.predict(pictures, batch_size)
+    settings = predictor.kind, predictor.classes, predictor.palette
+    with Writer(out, *settings, draw) as writer:
         for name, result in show_progress(results, pictures.count, console):
             if isinstance(result, PictureError):
                 unread += 1
-                console.print(f'error: {result}', style='red', soft_wrap=True)
+                say(console, f'error: {result}', 'red')
             else:
                 done += 1
                 writer.add(result, name)
     rate = done / (time.monotonic() - start)
     missing = f', {unread} could not be read' if unread else ''
-    console.print(
-        f'{done} pictures done, {rate:.2g} a second{missing}: {out}', soft_wrap=True
-    )
+    pictures_done = '1 picture' if done == 1 else f'{done} pictures'
+    say(console, f'{pictures_done} done, {rate:.2g} a second{missing}: {out}')
     return unread
+
+
+def check_is_free(out: Path) -> None:
+    """Raise `ValueError` if a folder has files of the names that are written."""
+    found = [name for name in OUTPUTS if (out / name).exists()]
+    if found:
+        raise ValueError(
+            f'{out} already has {" and ".join(found)}: give another folder, or '
+            '--overwrite to replace earlier results.'
+        )
+
+
+def say(console: Console, line: str, style: str = '') -> None:
+    """Print a line as it is: file names may look like markup, or not be UTF-8."""
+    console.print(Text(printable(line), style), soft_wrap=True)
 
 
 def show_progress(

@@ -1,4 +1,4 @@
-"""From the files that a training leaves to a model, its pipeline and its classes."""
+"""What the files of a training say: the checkpoint, the classes and the pipeline."""
 
 import re
 from collections.abc import Mapping
@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.registry import MODELS
-from torch import nn
 
 from mmpatchconvnet.config_files import ConfigError, datasets_of, resolve_type
 from mmpatchconvnet.inference.pictures import Picture
 from mmpatchconvnet.visualization.sheets import chosen_palette
 
 
-def find_files(model: str | Path, checkpoint: str | Path | None) -> tuple[str, str]:
+def config_and_checkpoint(
+    model: str | Path, checkpoint: str | Path | None
+) -> tuple[str, str]:
     """The config and the checkpoint of a work dir, or those that were given.
 
     Raises:
@@ -54,30 +54,9 @@ def newest_checkpoint(folder: Path) -> Path:
 
 
 def _step(path: Path) -> tuple[int, float]:
-    numbers = re.findall(r'\d+', path.stem)
-    return int(numbers[-1]) if numbers else -1, path.stat().st_mtime
-
-
-def skip_low_scores(settings: Any, min_score: float) -> None:
-    """Raise every `score_thr` of a model's settings to `min_score`, in place.
-
-    Masks of objects that are left out need not be computed. The objects above the
-    threshold stay the same, as NMS lets no object suppress a better one.
-    """
-    if isinstance(settings, dict):
-        if 'score_thr' in settings:
-            settings['score_thr'] = max(settings['score_thr'], min_score)
-        settings = list(settings.values())
-    if isinstance(settings, (list, tuple)):
-        for value in settings:
-            skip_low_scores(value, min_score)
-
-
-def build_model(cfg: Config) -> nn.Module:
-    """The model of a config, as mmengine's Runner builds it."""
-    if cfg.get('data_preprocessor'):
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    return MODELS.build(cfg.model)
+    """The epoch or iteration that a checkpoint is named after; its time if none."""
+    found = re.search(r'(?:epoch|iter)_(\d+)$', path.stem)
+    return int(found[1]) if found else -1, path.stat().st_mtime
 
 
 def names_and_colors(cfg: Config, checkpoint: Any) -> tuple[list[str], Any]:
@@ -124,11 +103,11 @@ class InferencePipeline:
         steps = [s for s in datasets[0]['pipeline'] if 'Annotation' not in _kind(s)]
         loader = steps[0]
         self.as_float = loader.get('to_float32', False)
-        self.loads = _kind(loader) != 'LoadImageFromFile' or (
+        self.keeps_loader = _kind(loader) != 'LoadImageFromFile' or (
             loader.get('color_type', 'color') != 'color'
             or loader.get('imdecode_backend', 'cv2') != 'cv2'
         )
-        self.steps = Compose(steps if self.loads else steps[1:])
+        self.steps = Compose(steps if self.keeps_loader else steps[1:])
 
     def __call__(self, picture: Picture, image: np.ndarray) -> dict:
         """Prepare a picture, or an `image` cut out of it, (H, W, 3) uint8 BGR.
@@ -138,7 +117,7 @@ class InferencePipeline:
         """
         shape = image.shape[:2]
         data = dict(img_path=picture.file, img_id=0)
-        if not self.loads:
+        if not self.keeps_loader:
             if self.as_float:
                 image = image.astype(np.float32)
             data.update(img=image, img_shape=shape, ori_shape=shape)
@@ -147,7 +126,15 @@ class InferencePipeline:
                 'the loader of this config reads files only, neither arrays, frames '
                 'nor tiles: use LoadImageFromFile with color_type="color" in it.'
             )
-        return self.steps(data)
+        prepared = self.steps(data)
+        seen = prepared['data_samples'].get('ori_shape', shape)
+        if tuple(seen) != shape:
+            raise ConfigError(
+                f'the loader of this config reads {picture.file} with {seen} pixels '
+                f'(height, width), which has {shape} by its EXIF rotation: use '
+                'LoadImageFromFile with color_type="color" in it.'
+            )
+        return prepared
 
 
 def _kind(step: dict) -> str:

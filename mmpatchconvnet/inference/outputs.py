@@ -10,11 +10,13 @@
 - `pictures/`: the pictures with what was found drawn over them.
 
 After an error or Ctrl-C the files hold what was found until then. Bytes of a file name
-that are not UTF-8 are written as an escape, such as `\\udce4`.
+that are not UTF-8 are written as an escape, such as `\\udce4`. `objects.csv` begins
+with a byte order mark, without which Excel misreads letters such as `ü`.
 """
 
 import csv
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -42,6 +44,8 @@ from mmpatchconvnet.visualization.sheets import (
 
 Array = np.ndarray
 ENCODING: dict[str, Any] = dict(encoding='utf-8', errors='backslashreplace')
+OUTPUTS = ('objects.csv', 'predictions.json', 'dataset.json', 'label_maps', 'pictures')
+LONGEST_NAME = 200  # bytes; file systems take 255, and endings are added
 COLUMNS: dict[type[Result], str] = {
     Classification: 'file class score',
     Segmentation: 'file class area share mean_intensity',
@@ -52,8 +56,12 @@ COLUMNS: dict[type[Result], str] = {
 class Writer:
     """Writes results to a folder; a context manager.
 
+    Nothing is written before the first result.
+
     Args:
-        folder: Made if it does not exist. Files of an earlier run are replaced.
+        folder: Made if it does not exist.
+        kind: The class of the results.
+        classes: The name of every class.
         palette: RGB 0..255 of every class; None chooses colours.
         draw: Write `pictures/`.
     """
@@ -61,67 +69,81 @@ class Writer:
     def __init__(
         self,
         folder: Path,
+        kind: type[Result],
+        classes: Sequence[str],
         palette: Sequence[Sequence[int]] | None = None,
         draw: bool = True,
     ) -> None:
-        self.folder, self.palette, self.draw = folder, palette, draw
+        self.folder, self.kind, self.classes = folder, kind, classes
+        self.palette, self.draw = palette, draw
         self.images: list[dict] = []  # the entries of dataset.json
-        self.classes: Sequence[str] = ()
-        self.kind: type[Result] | None = None
+        self.count = 0
+        self.stack = ExitStack()
 
     def __enter__(self) -> 'Writer':
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.joinpath('dataset.json').unlink(missing_ok=True)
-        self.stack = ExitStack()
-        csv_file = self.folder.joinpath('objects.csv').open('w', newline='', **ENCODING)
-        self.table = csv.writer(self.stack.enter_context(csv_file))
-        lines = json_lines(self.folder / 'predictions.json')
-        self.predictions = self.stack.enter_context(lines)
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        if kind is None and not self.count:
+            self._open()
         self.stack.close()
+
+    def _open(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.joinpath('dataset.json').unlink(missing_ok=True)
+        settings = ENCODING | dict(encoding='utf-8-sig')
+        csv_file = self.folder.joinpath('objects.csv').open('w', newline='', **settings)
+        self.table = csv.writer(self.stack.enter_context(csv_file))
+        self.table.writerow(COLUMNS[self.kind].split())
+        lines = json_lines(self.folder / 'predictions.json')
+        self.predictions = self.stack.enter_context(lines)
         if self.kind is Detection:
-            categories = [
-                dict(id=number, name=name)
-                for number, name in enumerate(self.classes, 1)
-            ]
-            dataset = dict(
-                info={}, images=self.images, annotations=[], categories=categories
-            )
-            path = self.folder / 'dataset.json'
-            path.write_text(json.dumps(dataset, ensure_ascii=False), **ENCODING)
+            self.stack.callback(self._write_dataset)
+
+    def _write_dataset(self) -> None:
+        categories = [
+            dict(id=number, name=name) for number, name in enumerate(self.classes, 1)
+        ]
+        dataset = dict(
+            info={}, images=self.images, annotations=[], categories=categories
+        )
+        path = self.folder / 'dataset.json'
+        path.write_text(json.dumps(dataset, ensure_ascii=False), **ENCODING)
 
     def add(self, result: Result, name: str) -> None:
         """Write the result of a picture.
 
         Args:
             result: What was found.
-            name: A path without a meaning, such as `day 1/a.tif`, that no other picture
-                has; it names the files of this one.
+            name: A relative path, such as `day 1/a.tif`, that no other picture has; the
+                files of this picture are named after it.
         """
-        if self.kind is None:
-            self.kind = type(result)
-            self.table.writerow(COLUMNS[self.kind].split())
-        self.classes = with_all_names(result, self.classes or result.classes)
+        if not self.count:
+            self._open()
+        self.count += 1
+        name = shorten_name(name, self.count)
+        self.classes = with_all_names(result, self.classes)
+        if self.draw:
+            self._draw(result, name)
         if isinstance(result, Classification):
             self._add_class(result)
         elif isinstance(result, Segmentation):
             self._add_label_map(result, name)
         elif isinstance(result, Detection):
             self._add_objects(result)
-        if self.draw:
-            path = self.folder / 'pictures' / f'{name}.jpg'
-            path.parent.mkdir(parents=True, exist_ok=True)
-            row = SheetRow(
-                cv2.cvtColor(result.image, cv2.COLOR_BGR2RGB),
-                to_sample(result),
-                Path(result.file).name.encode(**ENCODING).decode(),
-            )
-            save_image(path, draw_prediction(row, self.classes, self.palette))
+
+    def _draw(self, result: Result, name: str) -> None:
+        path = self.folder / 'pictures' / f'{name}.jpg'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        row = SheetRow(
+            cv2.cvtColor(result.image, cv2.COLOR_BGR2RGB),
+            to_sample(result),
+            printable(Path(result.file).name),
+        )
+        save_image(path, draw_prediction(row, self.classes, self.palette))
 
     def _add_class(self, result: Classification) -> None:
-        score = round(float(result.scores[result.label]), 4)
+        score = _rounded(result.scores[result.label], 4)
         name = self.classes[result.label]
         self.table.writerow([result.file, name, score])
         scores = dict(zip(self.classes, _rounded(result.scores, 4), strict=False))
@@ -134,12 +156,11 @@ class Writer:
         path = self.folder / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         save_label_map(path, result.label_map, self.classes, self.palette)
-        labels = result.label_map.ravel()
-        areas = np.bincount(labels)
-        totals = np.bincount(labels, result.intensity.ravel())
+        areas, totals = sums_by_label(result, len(self.classes))
         shares = {}
         for label in np.flatnonzero(areas):
-            area, share = int(areas[label]), round(areas[label] / labels.size, 4)
+            area = int(areas[label])
+            share = round(area / result.label_map.size, 4)
             shares[self.classes[label]] = share
             mean = _rounded(totals[label] / area, 2)
             row = result.file, self.classes[label], area, share, mean
@@ -170,6 +191,16 @@ class Writer:
             if result.crops is not None:
                 entry['segmentation'] = to_rle(result.crops[index], (height, width))
             self.predictions.add(entry)
+
+
+def sums_by_label(result: Segmentation, count: int) -> tuple[Array, Array]:
+    """The number of pixels of each class and the sum of their intensities, (count,)."""
+    areas, totals = np.zeros(count, np.int64), np.zeros(count)
+    # By lines, as bincount makes copies of 64 bits.
+    for labels, values in zip(result.label_map, result.intensity, strict=True):
+        areas += np.bincount(labels, minlength=count)
+        totals += np.bincount(labels, values, minlength=count)
+    return areas, totals
 
 
 def measure(result: Detection, index: int) -> list[float | None]:
@@ -270,6 +301,29 @@ def json_lines(path: Path) -> Iterator[JsonLines]:
             file.write('\n]\n')
 
 
+def printable(name: str) -> str:
+    """A file name as text, without bytes that are not UTF-8."""
+    return name.encode(**ENCODING).decode()
+
+
+def shorten_name(name: str, number: int) -> str:
+    """The path with a last part that a file system takes with an ending.
+
+    Args:
+        name: A relative path.
+        number: A number that no other path has.
+    """
+    path = Path(name)
+    encoded = os.fsencode(path.name)
+    if len(encoded) <= LONGEST_NAME:
+        return name
+    start = encoded[:LONGEST_NAME].decode('utf-8', 'ignore')
+    return str(path.with_name(f'{start}~{number}'))
+
+
 def _rounded(values: Any, digits: int) -> Any:
-    """Numbers of Python, rounded."""
-    return np.round(np.asarray(values, np.float64), digits).tolist()
+    """Numbers of Python, rounded; None instead of NaN, which JSON does not have."""
+    rounded: Any = np.round(np.asarray(values, np.float64), digits)
+    if not np.isfinite(rounded).all():
+        rounded = np.where(np.isfinite(rounded), rounded, np.array(None))
+    return rounded.tolist()

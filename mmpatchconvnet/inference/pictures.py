@@ -6,8 +6,11 @@ is installed, tifffile read what OpenCV cannot.
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -17,7 +20,8 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 Array = np.ndarray
 Scale = tuple[float, float]
 
-TIFF_STARTS = (b'II*\0', b'MM\0*', b'II+\0')
+TIFF_STARTS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+SETTINGS = Lock()  # OpenCV's log level and Pillow's limit are those of the process
 BITS_PER_SAMPLE, PLANAR_CONFIGURATION = 258, 284
 
 
@@ -80,7 +84,7 @@ def read_picture(path: str | os.PathLike, scale: Scale | None = None) -> Picture
     if stored is None or _is_misread(stored, data):
         stored = _read_without_opencv(file, data)
     image = None
-    if scale is None and stored.dtype != np.uint8:
+    if scale is None and stored.dtype in (np.uint16, np.int16):
         # OpenCV's own conversion, which differs from ours by its rounding and alpha.
         image = _decode(file, data, cv2.IMREAD_COLOR)
     return _to_picture(stored, file, Path(path).name, scale, image)
@@ -161,9 +165,9 @@ def _decode(file: str, data: bytes, flags: int) -> Array | None:
 
     Given bytes instead of a path, OpenCV refuses a truncated JPEG.
     """
-    level = cv2.setLogLevel(0)  # The error that we raise says it in one line.
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        with SETTINGS, quiet_opencv():  # the error that we raise says it in one line
+            return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         if 'MAX_IMAGE' not in str(error):
             return None
@@ -171,14 +175,32 @@ def _decode(file: str, data: bytes, flags: int) -> Array | None:
             f'{file} has more pixels than OpenCV reads: cut it into smaller pictures, '
             'or set OPENCV_IO_MAX_IMAGE_PIXELS to a larger number.'
         ) from None
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    level = cv2.setLogLevel(0)
+    try:
+        yield
     finally:
         cv2.setLogLevel(level)
+
+
+@contextmanager
+def unlimited_pillow() -> Iterator[None]:
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _is_misread(stored: Array, data: bytes) -> bool:
     """Whether OpenCV mixed up the pixels, as it does for 16-bit colours in planes."""
     if stored.dtype == np.uint8 or stored.ndim == 2 or data[:4] not in TIFF_STARTS:
         return False
+    if data[:4] == b'MM\0+':  # PIL cannot parse it
+        return True
     is_big = data[2:3] == b'+'
     tags = ImageFileDirectory_v2(data[: 16 if is_big else 8])
     file = io.BytesIO(data)
@@ -205,15 +227,11 @@ def _read_without_opencv(file: str, data: bytes) -> Array:
 
 
 def _read_by_pil(data: bytes) -> Array:
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            bits = getattr(opened, 'tag_v2', {}).get(BITS_PER_SAMPLE, ())
-            if opened.mode[0] != 'I' and (16 in bits or ';16' in str(opened.tile)):
-                raise ValueError('PIL reads only 8 of the 16 bits of colours')
-            image = ImageOps.exif_transpose(opened)
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    with SETTINGS, unlimited_pillow(), Image.open(io.BytesIO(data)) as opened:
+        bits = getattr(opened, 'tag_v2', {}).get(BITS_PER_SAMPLE, ())
+        if opened.mode[0] != 'I' and (16 in bits or ';16' in str(opened.tile)):
+            raise ValueError('PIL reads only 8 of the 16 bits of colours')
+        image = ImageOps.exif_transpose(opened)
     if image.mode in ('1', 'L', 'F', 'I') or image.mode.startswith('I;16'):
         return np.asarray(image)
     return np.asarray(image.convert('RGB'))[..., ::-1]

@@ -6,47 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from mmengine.dataset import pseudo_collate
-from mmengine.logging import print_log
-from mmengine.registry import DefaultScope
-from torch import nn
 
-from mmpatchconvnet.checkpoints import load_weights
-from mmpatchconvnet.checkpoints.data_only import load_checkpoint
-from mmpatchconvnet.config_files import ConfigError, read_config
-from mmpatchconvnet.deploy import switch_to_deploy
-from mmpatchconvnet.inference.model_files import (
-    InferencePipeline,
-    build_model,
-    find_files,
-    names_and_colors,
-    skip_low_scores,
-)
 from mmpatchconvnet.inference.pictures import Picture, PictureError
 from mmpatchconvnet.inference.results import (
     Classification,
-    Detection,
+    Objects,
     Result,
     Segmentation,
 )
 from mmpatchconvnet.inference.sources import open_source
 from mmpatchconvnet.inference.tiling import (
-    Objects,
     check_tile,
     detect_tiles,
     segment_tiles,
+    usual_overlap,
 )
-from mmpatchconvnet.mask_crops import to_crop
-from mmpatchconvnet.visualization.panels import to_array
 
 Array = np.ndarray
-# The host that a model's class belongs to, and what its models predict.
-RESULTS: dict[str, type[Result]] = {
-    'mmpretrain': Classification,
-    'mmdet': Detection,
-    'mmseg': Segmentation,
-}
+log = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -62,18 +39,22 @@ class Predictor:
         device: `cpu`, `cuda`, ...; by default a GPU if torch finds one.
         deploy: Fold the model for inference and run it in this dtype: `float32`,
             `bfloat16` or `float16`; see `switch_to_deploy`.
-        min_score: Objects with a lower score are left out.
+        min_score: Objects with a lower score are left out, 0..1. The config's own
+            threshold, 0.05 in mmdet, holds as well.
         tile: Cut pictures that are larger into tiles with sides of at most so many
             pixels. Objects at the seams are merged, the logits of label maps averaged.
-        overlap: Common pixels of neighbouring tiles, at most a quarter of a tile.
+        overlap: Common pixels of neighbouring tiles, at most a quarter of a tile; by
+            default 128, or a quarter of a smaller tile. With 0 nothing is merged.
 
     Attributes:
+        kind: What the model predicts: `Classification`, `Segmentation`, `Detection`.
         classes: The name of every class.
         palette: RGB 0..255 of every class, or None if the data set chooses none.
 
     Raises:
-        ValueError: There is no such config, the checkpoint is of another model, or
-            tiles cannot be merged.
+        ValueError: There is no such config, it needs a host that is not installed, the
+            checkpoint is of another model, or an argument is out of its range.
+        MemoryError: At a call: the device has too little memory for the batch.
 
     Example:
         >>> predictor = Predictor('work_dirs/mine')  # doctest: +SKIP
@@ -90,30 +71,24 @@ class Predictor:
         deploy: str | None = None,
         min_score: float = 0.3,
         tile: int | None = None,
-        overlap: int = 128,
+        overlap: int | None = None,
     ) -> None:
+        from mmpatchconvnet.inference.host_model import HostModel
+
+        if not 0 <= min_score <= 1:
+            raise ValueError(f'min_score={min_score:g} is no score: give 0 to 1.')
         if tile is not None:
+            overlap = usual_overlap(tile) if overlap is None else overlap
             check_tile(tile, overlap)
-        config, weights = find_files(model, checkpoint)
-        cfg = read_config(config)
-        skip_low_scores(cfg.model, min_score)
-        self.scope = cfg.get('default_scope')
-        self.min_score, self.tile, self.overlap = min_score, tile, overlap
-        content = load_checkpoint(weights, map_location='cpu', logger='silent')
-        self.classes, self.palette = names_and_colors(cfg, content)
-        with self._in_scope():
-            self.model: Any = build_model(cfg)
-            self.pipeline = InferencePipeline(cfg)
-        self.kind = kind_of(self.model)
+        self.tile, self.overlap = tile, overlap or 0
+        self.model = HostModel(model, checkpoint, device, deploy, min_score)
+        self.kind, self.classes = self.model.kind, self.model.classes
+        self.palette = self.model.palette
         if tile and self.kind is Classification:
-            raise ConfigError(
+            raise ValueError(
                 f'tile={tile} is given for a classifier, which has one class for a '
                 'whole picture: leave it out.'
             )
-        load_weights(self.model, weights, content=content)
-        self.model.to(usable_device(device)).eval()
-        if deploy:
-            switch_to_deploy(self.model, getattr(torch, deploy))
 
     def __call__(
         self,
@@ -174,7 +149,7 @@ class Predictor:
                 yield picture.relative, self._predict_tiles(picture, self.tile)
                 batch = []
             else:
-                packed = self._prepare(picture, picture.image)
+                packed = self.model.prepare(picture, picture.image)
                 if batch and batch[0][1]['inputs'].shape != packed['inputs'].shape:
                     yield from self._predict_batch(batch)
                     batch = []
@@ -187,117 +162,37 @@ class Predictor:
     def _predict_batch(
         self, batch: list[tuple[Picture, dict]]
     ) -> Iterator[tuple[str, Result]]:
-        samples = self._run([packed for _, packed in batch])
-        for (picture, _), sample in zip(batch, samples, strict=True):
-            if self.kind is Classification:
-                scores = to_array(sample.pred_score).astype(np.float32)
-                found: tuple = int(scores.argmax()), scores
-            elif self.kind is Segmentation:
-                found = (_small(to_array(sample.pred_sem_seg.data).squeeze(0)),)
-            else:
-                found = self._objects(sample)
-            yield picture.relative, self._result(picture, sample, *found)
+        found = self.model.run([packed for _, packed in batch]) if batch else []
+        for (picture, _), (fields, sample) in zip(batch, found, strict=True):
+            yield picture.relative, self._result(picture, fields, sample)
 
     def _predict_tiles(self, picture: Picture, tile: int) -> Result:
         """The result of a picture that is larger than a tile."""
 
-        def run(image: Array) -> Any:
-            return self._run([self._prepare(picture, image)])[0]
-
         def logits_of(image: Array) -> Array:
-            logits = to_array(run(image).seg_logits.data)
-            if len(logits) == 1:
-                raise ConfigError(
-                    f'tile={tile} is given for a segmentor with one output channel, '
-                    'which has a threshold instead of logits: leave it out.'
-                )
-            return logits
+            return self.model.logits(self.model.prepare(picture, image))
 
         def detect(image: Array) -> Objects:
-            return self._objects(run(image))
+            ((fields, _),) = self.model.run([self.model.prepare(picture, image)])
+            return Objects(*fields)
 
         tiles = picture.image, tile, self.overlap
         if self.kind is Segmentation:
-            label_map = _small(segment_tiles(*tiles, logits_of))
-            return self._result(picture, None, label_map)
-        return self._result(picture, None, *detect_tiles(*tiles, detect))
+            return self._result(picture, (segment_tiles(*tiles, logits_of),))
+        return self._result(picture, detect_tiles(*tiles, detect))
 
-    def _result(self, picture: Picture, sample: Any, *found: Any) -> Result:
+    def _result(self, picture: Picture, fields: tuple, sample: Any = None) -> Result:
         common = picture.file, self.classes, picture.image, picture.intensity, sample
-        return self.kind(*common, *found)
-
-    def _objects(self, sample: Any) -> Objects:
-        """The objects of a data sample of mmdet, by falling score."""
-        instances = sample.pred_instances
-        scores = to_array(instances.scores)
-        order = np.argsort(-scores, kind='stable')
-        order = order[scores[order] >= self.min_score]
-        crops = None
-        if 'masks' in instances:
-            masks = to_array(instances.masks)
-            crops = [to_crop(masks[index].astype(bool)) for index in order]
-        labels, boxes = (to_array(x) for x in (instances.labels, instances.bboxes))
-        return Objects(labels[order], scores[order], boxes[order], crops)
-
-    def _prepare(self, picture: Picture, image: Array) -> dict:
-        with self._in_scope():
-            return self.pipeline(picture, image)
-
-    def _run(self, packed: list[dict]) -> list[Any]:
-        """The host's data samples of prepared pictures, on the CPU."""
-        if not packed:
-            return []
-        with self._in_scope(), torch.inference_mode():
-            samples = self.model.test_step(pseudo_collate(packed))
-        return [sample.cpu() for sample in samples]
-
-    def _in_scope(self) -> Any:
-        """Let the host of the config find the types that are named without a scope."""
-        return DefaultScope.overwrite_default_scope(self.scope)
-
-
-def usable_device(device: str | None) -> str:
-    """The device, or by default a GPU if torch finds one.
-
-    Raises:
-        ConfigError: torch has no such device here.
-    """
-    if device is None:
-        return 'cuda' if torch.cuda.is_available() else 'cpu'
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip('.')
-        raise ConfigError(
-            f'device={device} cannot be used ({reason}): give cpu, or leave it out.'
-        ) from None
-    return device
-
-
-def kind_of(model: nn.Module) -> type[Result]:
-    """What a model predicts: the host of its class, or of a base of it, tells.
-
-    Raises:
-        ConfigError: It is no classifier, detector or segmentor of a host.
-    """
-    for base in type(model).__mro__:
-        host = base.__module__.partition('.')[0]
-        if host in RESULTS:
-            return RESULTS[host]
-    raise ConfigError(
-        f'{type(model).__name__} is no model of {", ".join(RESULTS)}: give the config '
-        'of a classifier, detector or segmentor.'
-    )
+        result = self.kind(*common, *fields)
+        if isinstance(result, Segmentation):
+            highest = max(len(self.classes) - 1, result.label_map.max(initial=0))
+            dtype = np.uint8 if highest < 256 else np.int32
+            result.label_map = result.label_map.astype(dtype)
+        return result
 
 
 def _log_error(result: Result | PictureError) -> Result | None:
     if isinstance(result, PictureError):
-        print_log(str(result), 'current', level=logging.ERROR)
+        log.error(result)
         return None
     return result
-
-
-def _small(label_map: Array) -> Array:
-    """The same classes as uint8, if they fit, or int32."""
-    small = not label_map.size or label_map.max() < 256
-    return label_map.astype(np.uint8 if small else np.int32)

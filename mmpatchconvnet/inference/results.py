@@ -1,8 +1,8 @@
 """What a model finds in a picture, as plain objects with NumPy arrays."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,16 @@ from mmpatchconvnet.mask_crops import MaskCrop, to_masks
 Array = np.ndarray
 
 
-@dataclass
+class Objects(NamedTuple):
+    """Objects in a picture, by falling score, with the fields of `Detection`."""
+
+    labels: Array
+    scores: Array
+    boxes: Array
+    crops: list[MaskCrop] | None
+
+
+@dataclass(eq=False)
 class Result:
     """A picture and what was found in it.
 
@@ -24,13 +33,13 @@ class Result:
     """
 
     file: str
-    classes: Sequence[str]
-    image: Array
-    intensity: Array
-    sample: Any
+    classes: Sequence[str] = field(repr=False)
+    image: Array = field(repr=False)
+    intensity: Array = field(repr=False)
+    sample: Any = field(repr=False)
 
 
-@dataclass
+@dataclass(eq=False)
 class Classification(Result):
     """The class of a picture.
 
@@ -43,7 +52,7 @@ class Classification(Result):
     scores: Array
 
 
-@dataclass
+@dataclass(eq=False)
 class Segmentation(Result):
     """The class of every pixel.
 
@@ -51,10 +60,10 @@ class Segmentation(Result):
         label_map: Classes, (H, W) uint8, or int32 for more than 256 classes.
     """
 
-    label_map: Array
+    label_map: Array = field(repr=False)
 
 
-@dataclass
+@dataclass(eq=False)
 class Detection(Result):
     """The objects in a picture, by falling score.
 
@@ -67,8 +76,8 @@ class Detection(Result):
 
     labels: Array
     scores: Array
-    boxes: Array
-    crops: list[MaskCrop] | None
+    boxes: Array = field(repr=False)
+    crops: list[MaskCrop] | None = field(repr=False)
 
     @property
     def masks(self) -> Array | None:

@@ -1,5 +1,7 @@
 """From what a user calls a source to its pictures, read one at a time."""
 
+import codecs
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +13,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from mmengine.logging import print_log
 
 from mmpatchconvnet.inference.pictures import (
     Array,
@@ -25,11 +26,12 @@ from mmpatchconvnet.inference.pictures import (
 PICTURES = re.compile(
     r'\.(bmp|dib|gif|jfif|jp2|jpe|jpe?g|p[bgp]m|png|tiff?|webp)', re.IGNORECASE
 )
+log = logging.getLogger(__name__)
 VIDEOS = re.compile(r'\.(avi|m4v|mkv|mov|mp4|mpe?g|webm)', re.IGNORECASE)
 
 
 class Source:
-    """Pictures that are read when they are asked for.
+    """Pictures, each read when the loop reaches it.
 
     Args:
         readers: Functions that return a picture or raise `PictureError`.
@@ -52,23 +54,29 @@ class Source:
                 continue
             if not seen_dark and is_dark(picture):
                 seen_dark = True
-                print_log(
-                    f'{picture.file} has 16 bits and no value above '
-                    f'{picture.intensity.max()}, so the model sees it nearly black: if '
-                    'the model was trained on brighter pictures, use --scale 0 '
-                    f'{picture.intensity.max()}.',
-                    'current',
+                log.warning(
+                    '%s has 16 bits and no value above %d, so the model sees it nearly '
+                    'black: if the model was trained on brighter pictures, use --scale '
+                    '0 %d.',
+                    picture.file,
+                    picture.intensity.max(),
+                    picture.intensity.max(),
                 )
             yield picture
 
 
 def is_dark(picture: Picture) -> bool:
     """Whether it has 16 bits and a model sees nearly black, as from 12-bit cameras."""
-    return picture.intensity.dtype == np.uint16 and picture.image.max() < 16
+    if picture.intensity.dtype != np.uint16:
+        return False
+    return picture.intensity.max() > 0 and picture.image.max() < 16
 
 
 def open_source(
-    source: Any, recursive: bool = False, scale: Scale | None = None
+    source: Any,
+    recursive: bool = False,
+    scale: Scale | None = None,
+    skip: Path | None = None,
 ) -> Source:
     """Find the pictures of a source.
 
@@ -84,6 +92,7 @@ def open_source(
             - a list, tuple or iterator of arrays and picture files.
         recursive: Read the folders within a folder too.
         scale: Stored values that become black and white; see `read_picture`.
+        skip: A folder within the source that is left out, such as that of the results.
 
     Raises:
         ValueError: There is no such source, or no picture in it.
@@ -101,7 +110,7 @@ def open_source(
     path = Path(source)
     if VIDEOS.fullmatch(path.suffix) and path.is_file():
         return open_video(path)
-    files, base = find_files(path, recursive)
+    files, base = list_files(path, recursive, skip)
     if not files:
         hint = (
             'give one of its folders, or --recursive'
@@ -133,22 +142,29 @@ def _reader(item: Any, number: int, scale: Scale | None) -> Callable[[], Picture
     return partial(_read, np.array(item), scale, f'array_{number}')
 
 
-def find_files(path: Path, recursive: bool) -> tuple[list[Path], Path]:
+def list_files(
+    path: Path, recursive: bool, skip: Path | None = None
+) -> tuple[list[Path], Path]:
     """The files of a source in natural order, and the folder that holds them all.
 
     Raises:
         ValueError: There is no such file or folder.
     """
     if path.is_dir():
-        return _in_folder(path, recursive), path
+        found = path.rglob('*') if recursive else path.iterdir()
+        visible = (
+            file
+            for file in found
+            if not any(part[0] == '.' for part in file.relative_to(path).parts)
+        )
+        return _pictures(visible, skip), path
     if path.is_file() and path.suffix.lower() != '.txt':
         return [path], path.parent
     if path.is_file():
-        lines = [line.strip() for line in path.read_text('utf-8-sig').splitlines()]
+        lines = [line.strip() for line in _text_of(path).splitlines()]
         files = [path.parent / line for line in lines if line and line[0] != '#']
     elif has_magic(str(path)):
-        found = map(Path, glob(str(path), recursive=True))
-        files = _in_order(x for x in found if PICTURES.fullmatch(x.suffix))
+        files = _pictures(map(Path, glob(str(path), recursive=True)), skip)
     else:
         raise ValueError(
             f'{path} does not exist: give a picture, folder, glob, list or video.'
@@ -157,24 +173,30 @@ def find_files(path: Path, recursive: bool) -> tuple[list[Path], Path]:
     return files, Path(os.path.commonpath(parents)) if parents else path.parent
 
 
-def _in_folder(folder: Path, recursive: bool) -> list[Path]:
-    files = folder.rglob('*') if recursive else folder.iterdir()
-    return _in_order(
+def _text_of(path: Path) -> str:
+    """The text of a list, in any encoding that file names or Notepad have."""
+    content = path.read_bytes()
+    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return content.decode('utf-16')
+    return os.fsdecode(content.removeprefix(codecs.BOM_UTF8))
+
+
+def _pictures(files: Iterable[Path], skip: Path | None) -> list[Path]:
+    """The picture files that are not in the folder `skip`, by name, 9 before 10."""
+    skipped = skip and skip.resolve()
+    found = [
         file
         for file in files
         if PICTURES.fullmatch(file.suffix)
-        and not any(part[0] == '.' for part in file.relative_to(folder).parts)
-    )
-
-
-def _in_order(files: Iterable[Path]) -> list[Path]:
-    """By name, with 9 before 10."""
+        and not file.is_dir()
+        and skipped not in file.resolve().parents
+    ]
 
     def key(file: Path) -> list:
         parts = re.split(r'(\d+)', str(file).lower())
         return [int(part) if part.isdecimal() else part for part in parts]
 
-    return sorted(files, key=key)
+    return sorted(found, key=key)
 
 
 def open_video(path: Path) -> Source:
@@ -195,12 +217,20 @@ def open_video(path: Path) -> Source:
         picture.relative = f'{path.stem}_{number:06}'
         return picture
 
+    def stop(number: int) -> Picture:
+        raise PictureError(
+            f'{path} stops after {number} of its {count} frames: copy it again, or '
+            'convert it.'
+        )
+
     def readers() -> Iterator[Callable[[], Picture]]:
         for number in count_up():
             is_read, frame = video.read()
             if not is_read:
-                return
+                break
             yield partial(read_frame, frame, number)
+        if number < 0.95 * count:  # in some formats the count is an estimate
+            yield partial(stop, number)
 
     count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     return Source(readers(), count if count > 0 else None)

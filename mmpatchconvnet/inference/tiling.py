@@ -4,13 +4,14 @@ Neighbouring tiles overlap, and both see their common zone. The logits of a pixe
 averaged there, and two objects are one if their masks agree there.
 """
 
-from collections.abc import Callable
-from itertools import combinations
+from collections.abc import Callable, Iterator
+from itertools import product
 from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mmpatchconvnet.inference.results import Objects
 from mmpatchconvnet.mask_crops import MaskCrop, unite
 
 Array = np.ndarray
@@ -39,19 +40,15 @@ class Zone(NamedTuple):
             min(self.bottom, other.bottom),
         )
 
-    def of(self, array: Array, x: int = 0, y: int = 0) -> Array:
+    def cut(self, array: Array, x: int = 0, y: int = 0) -> Array:
         """This part of an array (H, W, ...) whose first pixel is (x, y)."""
         left, top, right, bottom = map(int, self)
         return array[top - y : bottom - y, left - x : right - x]
 
 
-class Objects(NamedTuple):
-    """Objects in a picture, with the fields of `results.Detection`."""
-
-    labels: Array
-    scores: Array
-    boxes: Array
-    crops: list[MaskCrop] | None
+def usual_overlap(tile: int) -> int:
+    """Common pixels of neighbouring tiles, where the user says nothing."""
+    return min(128, tile // 4)
 
 
 def check_tile(tile: int, overlap: int) -> None:
@@ -137,7 +134,7 @@ def detect_tiles(
 
     Two objects of one class in two tiles are merged if, in the zone of both tiles,
     their masks (or boxes) share half of the smaller one. The union of masks and of
-    boxes and the higher score are kept.
+    boxes and the higher score are kept. With an overlap of 0 nothing is merged.
 
     Args:
         picture: (H, W, 3).
@@ -145,20 +142,28 @@ def detect_tiles(
         overlap: Common pixels of neighbouring tiles.
         detect: Returns the objects of a tile (h, w, 3), in its pixels.
     """
-    height, width = picture.shape[:2]
+    rows, columns = (spans(side, tile, overlap) for side in picture.shape[:2])
     zones = [
         Zone(left, top, right, bottom)
-        for top, bottom in spans(height, tile, overlap)
-        for left, right in spans(width, tile, overlap)
+        for (top, bottom), (left, right) in product(rows, columns)
     ]
-    found = [_shift(detect(zone.of(picture)), zone) for zone in zones]
+    found = [_shift(detect(zone.cut(picture)), zone) for zone in zones]
     firsts = np.cumsum([0, *(len(objects.labels) for objects in found)])
     groups = np.arange(firsts[-1])  # merged objects are in one group
-    for a, b in combinations(range(len(zones)), 2):
+    for a, b in _neighbours(len(rows), len(columns)):
         zone = zones[a].common(zones[b])
         for i, j in match(found[a], found[b], zone) if zone.area else ():
             groups[groups == groups[firsts[b] + j]] = groups[firsts[a] + i]
     return _merge(_concatenate(found), groups)
+
+
+def _neighbours(rows: int, columns: int) -> Iterator[tuple[int, int]]:
+    """Pairs of tiles, numbered row by row, that touch at a side or a corner."""
+    for row, column in product(range(rows), range(columns)):
+        for down, right in [(0, 1), (1, -1), (1, 0), (1, 1)]:
+            if row + down < rows and 0 <= column + right < columns:
+                here = row * columns + column
+                yield here, here + down * columns + right
 
 
 def _shift(objects: Objects, zone: Zone) -> Objects:
@@ -197,14 +202,14 @@ def _part(objects: Objects, index: int, zone: Zone) -> Array:
     x, y = int(zone.left), int(zone.top)
     if objects.crops is None:
         inside = Zone(*objects.boxes[index].round()).common(zone)
-        inside.of(part, x, y)[:] = True
+        inside.cut(part, x, y)[:] = True
     else:
         crop = objects.crops[index]
         height, width = crop.mask.shape
         bounds = Zone(crop.x, crop.y, crop.x + width, crop.y + height)
         inside = bounds.common(zone)
         if inside.area:
-            inside.of(part, x, y)[:] = inside.of(crop.mask, crop.x, crop.y)
+            inside.cut(part, x, y)[:] = inside.cut(crop.mask, crop.x, crop.y)
     return part
 
 
@@ -220,7 +225,10 @@ def _concatenate(found: list[Objects]) -> Objects:
 
 def _merge(objects: Objects, groups: Array) -> Objects:
     """One object for each group, by falling score."""
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    if not len(groups):
+        return objects
+    order = np.argsort(groups, kind='stable')
+    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
     members.sort(key=lambda indices: -objects.scores[indices].max())
     firsts = np.array([indices[0] for indices in members], int)
     boxes = objects.boxes[firsts]

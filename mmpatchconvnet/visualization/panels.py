@@ -123,7 +123,7 @@ def _draw_instances(
     check_labels(labels, style.classes)
     count = len(labels)
     colors = instance_colors(count) if style.by_instance else style.colors[labels]
-    scale = picture.shape[1] / shape[1]
+    scale = max(picture.shape[:2]) / max(shape[:2])
     if 'masks' in instances:
         crops = [scale_crop(crop, scale) for crop in to_crops(instances.masks)]
         spots = [_innermost(crop) for crop in crops]
@@ -135,6 +135,9 @@ def _draw_instances(
         spots = [((left + right) // 2, top) for left, top, right, _ in boxes.tolist()]
         painted = _draw_boxes(picture, boxes, colors)
     caption = f'{count} object' + ('' if count == 1 else 's')
+    if count and 'scores' in instances:
+        scores = to_array(instances.scores)
+        caption += f', scores from {scores.min():.2f} to {scores.max():.2f}'
     panel = Panel(painted, [(caption, GREY)], shown=set(labels.tolist()))
     if not style.by_instance and count <= MAX_LABELS:
         names = _names(labels, instances, style.classes)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import matplotlib
 import numpy as np
 from mmengine.structures import BaseDataElement
@@ -148,9 +149,10 @@ def chosen_palette(metainfo: dict) -> Any:
 
 
 def class_colors(count: int, palette: Sequence[Sequence[int]] | None) -> Array:
-    """The palette as (count, 3) uint8, or a default one if none is given."""
-    if palette is not None and not isinstance(palette, str) and len(palette) >= count:
-        return np.array(palette[:count], np.uint8)
+    """The palette as (count, 3) uint8; chosen colours where it has none."""
+    if palette is not None and not isinstance(palette, str):
+        given = np.array(palette, np.uint8).reshape(-1, 3)[:count]
+        return np.concatenate([given, instance_colors(count)[len(given) :]])
     if count > 10:
         return instance_colors(count)
     tableau = matplotlib.colormaps['tab10'](range(count))[:, :3]
@@ -166,7 +168,7 @@ def _brighten(row: SheetRow) -> SheetRow:
     brightest = np.percentile(row.image, 99.5)
     if not 0 < brightest < 100:
         return row
-    image = np.clip(row.image * (220 / brightest), 0, 255).astype(np.uint8)
+    image = cv2.convertScaleAbs(row.image, alpha=220 / brightest)
     return replace(row, image=image, name=f'{row.name} (brightened)'.strip())
 
 

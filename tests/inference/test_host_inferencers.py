@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from config_files import CONFIGS, marked, read
+from config_files import CONFIGS, TASKS, marked, read
 
 VISUALIZERS = dict(
     mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='Universal'
@@ -26,7 +26,6 @@ theirs = inference_model(model, picture).pred_sem_seg.data[0]
 assert (found['predictions'] == theirs.numpy()).all()
 """,
     classifier="""
-import mmpatchconvnet
 from mmpretrain import ImageClassificationInferencer, get_model, inference_model
 found = ImageClassificationInferencer(config, checkpoint)(picture, show_dir='drawn')
 model = get_model(config, checkpoint)
@@ -48,14 +47,7 @@ def test_a_config_has_the_visualizer_of_its_host(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    'task',
-    [
-        pytest.param('mask_rcnn', marks=pytest.mark.det),
-        pytest.param('upernet', marks=pytest.mark.seg),
-        pytest.param('classifier', marks=pytest.mark.cls),
-    ],
-)
+@pytest.mark.parametrize('task', TASKS)
 def test_a_work_dir_is_enough(task, work_dir, pictures, tmp_path):
     folder = work_dir(task)
     names = dict(

@@ -47,15 +47,18 @@ def segmentation(file='a.png'):
     return Segmentation(file, CLASSES, IMAGE, INTENSITY, None, label_map)
 
 
-def write(folder, *results, **settings):
-    with Writer(folder, **settings) as writer:
+def write(folder, *results, kind=Detection, **settings):
+    kind, classes = (
+        (type(r), r.classes) if (r := next(iter(results), None)) else (kind, CLASSES)
+    )
+    with Writer(folder, kind, classes, **settings) as writer:
         for number, result in enumerate(results):
             writer.add(result, f'{number}/{result.file}')
     return folder
 
 
 def table(folder):
-    with (folder / 'objects.csv').open(newline='', encoding='utf-8') as file:
+    with (folder / 'objects.csv').open(newline='', encoding='utf-8-sig') as file:
         return list(csv.DictReader(file))
 
 
@@ -140,16 +143,44 @@ def test_more_than_256_classes(tmp_path):
     assert (cv2.imread(str(path), cv2.IMREAD_UNCHANGED) == 300).all()
 
 
-@pytest.mark.parametrize(
-    'result', [detection(), detection(masks=None), classification(), segmentation()]
-)
-def test_what_was_found_is_drawn(result, tmp_path):
-    write(tmp_path, result)
-    drawn = cv2.imread(str(tmp_path / f'pictures/0/{result.file}.jpg'))
-    plain = cv2.resize(IMAGE, (600, 400), interpolation=cv2.INTER_CUBIC)
-    assert drawn.shape[1] >= 600 and drawn.shape[0] > plain.shape[0]
-    write(tmp_path / 'other', result, draw=False)
-    assert not (tmp_path / 'other/pictures').exists()
+def drawing(folder, result, **settings):
+    """The drawn picture, 400 x 600 pixels without the text around it."""
+    write(folder, result, **settings)
+    page = cv2.imread(str(folder / f'pictures/0/{result.file}.jpg')).astype(int)
+    heights = range(page.shape[0] - 400)
+    plain = cv2.resize(IMAGE, (600, 400), interpolation=cv2.INTER_CUBIC).astype(int)
+    parts = [page[top : top + 400, 24:624] for top in heights]
+    return min(parts, key=lambda part: np.abs(part - plain).mean()), plain
+
+
+@pytest.mark.parametrize('masks', [(DISC, CORNER), None])
+def test_objects_are_drawn_in_their_place(masks, tmp_path):
+    drawn, plain = drawing(tmp_path, detection(masks=masks))
+    changed = np.abs(drawn - plain).mean(-1) > 30
+    assert changed[130:270, 230:370].mean() > 0.05  # the disc, ten times as large
+    assert changed[300:, 400:].mean() < 0.02
+
+
+def test_label_maps_are_drawn_in_their_colours(tmp_path):
+    palette = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    drawn, plain = drawing(tmp_path, segmentation(), palette=palette)
+    blue, green, red = (drawn - plain)[150:250, 250:350].mean((0, 1))
+    assert blue > 40 and green < 0 and red < 0
+    assert (drawn - plain)[300:, :200, 2].mean() > 40  # background in red
+
+
+def test_the_class_is_below_the_picture(tmp_path):
+    drawn, plain = drawing(tmp_path / 'a', classification())
+    assert np.abs(drawn - plain).mean() < 10
+    other, _ = drawing(tmp_path / 'b', classification(2))
+    first, second = (next((tmp_path / x).rglob('*.jpg')).read_bytes() for x in 'ab')
+    assert np.abs(drawn - other).mean() < 1 and first != second
+
+
+@pytest.mark.parametrize('make', [detection, classification, segmentation])
+def test_no_pictures_on_request(make, tmp_path):
+    write(tmp_path, make(), draw=False)
+    assert not (tmp_path / 'pictures').exists()
 
 
 def test_labels_without_a_name(tmp_path):
@@ -201,11 +232,45 @@ def test_nothing_found(tmp_path):
     assert table(tmp_path / 'a') == []
     assert read_json(tmp_path / 'a/predictions.json') == []
     write(tmp_path / 'b')
+    assert table(tmp_path / 'b') == []
+    assert (tmp_path / 'b/objects.csv').read_bytes().startswith(b'\xef\xbb\xbffile,')
     assert read_json(tmp_path / 'b/predictions.json') == []
+    assert read_json(tmp_path / 'b/dataset.json')['images'] == []
+
+
+@pytest.mark.parametrize('make', [detection, classification, segmentation])
+def test_an_error_before_the_first_result_keeps_earlier_files(make, tmp_path):
+    write(tmp_path, make())
+    earlier = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with pytest.raises(ValueError), Writer(tmp_path, type(make()), CLASSES):
+        raise ValueError
+    assert earlier == {path: path.read_bytes() for path in earlier}
+
+
+def test_scores_that_are_not_numbers_are_null(tmp_path):
+    result = classification()
+    result.scores[:] = np.nan
+    write(tmp_path, result)
+    (line,) = read_json(tmp_path / 'predictions.json')
+    assert line['score'] is None and table(tmp_path)[0]['score'] == ''
+
+
+@pytest.mark.parametrize('letter', ['n', 'ü'])
+def test_long_file_names_are_shortened(letter, tmp_path):
+    name = letter * (240 // len(letter.encode())) + '.png'
+    write(tmp_path, *[segmentation(name)] * 2)
+    lines = read_json(tmp_path / 'predictions.json')
+    assert len({line['label_map'] for line in lines}) == 2
+    for line in lines:
+        assert line['file'] == name and tmp_path.joinpath(line['label_map']).exists()
+    assert len([*tmp_path.rglob('*.jpg')]) == 2
 
 
 def test_an_interrupted_run_leaves_whole_files(tmp_path):
-    with pytest.raises(KeyboardInterrupt), Writer(tmp_path) as writer:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Writer(tmp_path, Detection, CLASSES) as writer,
+    ):
         writer.add(detection(), 'a.tif')
         raise KeyboardInterrupt
     assert len(table(tmp_path)) == 2
@@ -227,4 +292,8 @@ def test_many_objects_in_a_large_picture(tmp_path):
         'a', ['cell'], image, image[..., 0], None, labels, scores, boxes, crops
     )
     write(tmp_path, result)
-    assert len(table(tmp_path)) == count
+    rows = table(tmp_path)
+    assert len(rows) == count and {row['area'] for row in rows} == {str(DISC.sum())}
+    found = COCO(tmp_path / 'dataset.json').loadRes(str(tmp_path / 'predictions.json'))
+    mask = found.annToMask(found.anns[count])
+    np.testing.assert_array_equal(to_crop(mask.astype(bool)).mask, crops[-1].mask)

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import mmcv
@@ -176,8 +177,10 @@ def test_floats_of_two_ranges_need_no_scale(read, dtype, top):
     np.testing.assert_array_equal(picture.intensity, stored)
 
 
-def test_float_colours_are_blue_first(read):
-    colours = (RGB / 255).astype(np.float32)
+@pytest.mark.parametrize('top', [1, 255])
+def test_float_colours_of_two_ranges_need_no_scale(read, top):
+    """OpenCV itself would take all of them as 0..1."""
+    colours = (RGB / 255 * top).astype(np.float32)
     planes = tiff(
         colours.transpose(2, 0, 1), photometric='rgb', planarconfig='separate'
     )
@@ -332,3 +335,19 @@ def test_arrays_become_pictures(array, image):
 def test_other_arrays_are_refused(array, problem):
     with pytest.raises(PictureError, match=problem):
         from_array(array, 'array 7')
+
+
+def test_pictures_read_by_threads_leave_the_settings_of_the_libraries(tmp_path):
+    paths = [tmp_path / f'{number}.gif' for number in range(40)]
+    for path in paths:
+        Image.fromarray(GRAY).save(path)
+    before = cv2.getLogLevel(), Image.MAX_IMAGE_PIXELS
+    with ThreadPoolExecutor(8) as threads:
+        pictures = list(threads.map(read_picture, paths))
+    assert len(pictures) == 40
+    assert (cv2.getLogLevel(), Image.MAX_IMAGE_PIXELS) == before
+
+
+def test_a_large_tiff_of_big_endian_numbers(read):
+    content = tiff(RGB16, photometric='rgb', bigtiff=True, byteorder='>')
+    np.testing.assert_allclose(read(content).image, RGB16[..., ::-1] >> 8, atol=1)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from mmpatchconvnet import cli
 from mmpatchconvnet.inference.folder import show_progress
+from mmpatchconvnet.inference.outputs import printable
 
 PICTURE = ROOT / 'docs/scenes.webp'
 
@@ -33,10 +35,45 @@ def test_a_folder_is_predicted(monkeypatch, work_dir, pictures, tmp_path, capsys
     )
     assert code is None
     assert '5 pictures done' in capsys.readouterr().out
-    with (tmp_path / 'objects.csv').open() as file:
+    with (tmp_path / 'objects.csv').open(encoding='utf-8-sig') as file:
         files = {row['file'] for row in csv.DictReader(file)}
     assert files == {str(pictures / f'{number}.png') for number in range(5)}
     assert not (tmp_path / 'pictures').exists()
+
+
+@pytest.mark.cls
+def test_results_are_replaced_on_request_only(
+    monkeypatch, work_dir, pictures, tmp_path, capsys
+):
+    """The second run finds its own drawings in the folder, and leaves them out."""
+    (tmp_path / 'a.png').write_bytes((pictures / '0.png').read_bytes())
+    out = tmp_path / 'found'
+    arguments = work_dir('classifier'), tmp_path, '--out', out, '--recursive'
+    assert predict(monkeypatch, *arguments) is None
+    table = (out / 'objects.csv').read_bytes()
+    (tmp_path / 'b.png').write_bytes((pictures / '1.png').read_bytes())
+    code = predict(monkeypatch, *arguments)
+    assert 'already has objects.csv and predictions.json' in code
+    assert '--overwrite' in code
+    mistake = predict(monkeypatch, *arguments, '--overwrite', '--batch-size', '0')
+    assert 'batch_size=0' in mistake and (out / 'objects.csv').read_bytes() == table
+    capsys.readouterr()
+    assert predict(monkeypatch, *arguments, '--overwrite') is None
+    assert '2 pictures done' in capsys.readouterr().out
+    assert (out / 'objects.csv').read_text().count('\n') == 3
+
+
+@pytest.mark.cls
+@pytest.mark.parametrize('name', ['[red]a:cat:.png', os.fsdecode(b'a\xe4.png')])
+def test_any_file_name_is_printed_as_it_is(
+    name, monkeypatch, work_dir, tmp_path, capsys
+):
+    (tmp_path / name).write_bytes(b'')
+    out = tmp_path / '[x]'
+    assert predict(monkeypatch, work_dir('classifier'), tmp_path, '--out', out) == 1
+    shown = capsys.readouterr().out
+    assert f'{printable(name)} is an empty file' in shown and '[x]' in shown
+    assert '0 pictures done' in shown
 
 
 @pytest.mark.cls
@@ -66,6 +103,7 @@ def test_a_picture_that_cannot_be_read_is_named(
         (['.', '--tile', '64', '--overlap', '32'], 'overlap by 32'),
         (['.', '--device', 'cuda:77'], 'cuda:77'),
         ([PICTURE, '--batch-size', '0'], 'batch_size=0'),
+        ([PICTURE, '--min-score', '1.5'], 'min_score=1.5'),
     ],
 )
 def test_mistakes_end_in_one_sentence(
@@ -91,5 +129,6 @@ def test_progress_without_a_terminal_is_plain_lines(monkeypatch):
 def test_progress_on_a_terminal_is_a_bar():
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=100)
-    assert sum(show_progress(np.arange(4), None, console)) == 6
-    assert 'pictures' in file.getvalue()
+    assert sum(show_progress(np.arange(4), 4, console)) == 6
+    shown = file.getvalue()
+    assert all(part in shown for part in ('pictures', '━', '4/4', '0:00:00'))

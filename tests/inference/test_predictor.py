@@ -1,15 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from config_files import TASKS
 from mmengine.config import Config
+from PIL import Image
 
 from mmpatchconvnet import Predictor
+from mmpatchconvnet.inference.pictures import read_picture
 
-TASKS = [
-    pytest.param('classifier', marks=pytest.mark.cls),
-    pytest.param('mask_rcnn', marks=pytest.mark.det),
-    pytest.param('upernet', marks=pytest.mark.seg),
-]
 # Random weights give all objects about the same score.
 EVERY = dict(min_score=0.0)
 
@@ -36,9 +34,12 @@ def assert_equal(ours, theirs):
 @pytest.mark.parametrize('task', TASKS)
 def test_a_result_does_not_depend_on_the_batch_size(task, work_dir, pictures):
     predictor = Predictor(work_dir(task), **EVERY)
-    alone = list(predictor(pictures))
-    assert [r.file for r in alone] == [str(pictures / f'{i}.png') for i in range(5)]
-    for ours, theirs in zip(predictor(pictures, batch_size=4), alone, strict=True):
+    names = [f'{i}.png' for i in (0, 1, 3, 2, 4)]  # two sizes, not sorted by size
+    sources = [*(pictures / name for name in names), pictures / 'notes.txt']
+    sources.insert(2, pictures / 'none.png')
+    alone = list(predictor(sources))
+    assert [r.file for r in alone] == [str(pictures / name) for name in names]
+    for ours, theirs in zip(predictor(sources, batch_size=4), alone, strict=True):
         assert_equal(ours, theirs)
 
 
@@ -122,12 +123,24 @@ def test_arrays_are_pictures_too(task, work_dir, pictures):
 @pytest.mark.parametrize('task', TASKS)
 def test_a_folded_model_finds_the_same(task, work_dir, pictures):
     plain, folded = (
-        Predictor(work_dir(task), deploy=deploy, **EVERY)(pictures / '0.png')
+        Predictor(work_dir(task), deploy=deploy, **EVERY)
         for deploy in (None, 'float32')
     )
-    ours, theirs = found(next(folded)), found(next(plain))
-    name = 'label_map' if task == 'upernet' else 'scores'
-    assert (np.abs(ours[name] - theirs[name]) < 1e-4).mean() > 0.99
+    assert len(list(folded.model.module.parameters())) < len(
+        list(plain.model.module.parameters())
+    )
+    (ours, theirs) = (
+        found(next(predictor(pictures / '0.png'))) for predictor in (folded, plain)
+    )
+    if task == 'upernet':
+        (ours, theirs) = (
+            predictor.model.logits(predictor.model.prepare(picture, picture.image))
+            for predictor in (folded, plain)
+            for picture in [read_picture(pictures / '0.png')]
+        )
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    else:
+        np.testing.assert_allclose(ours['scores'], theirs['scores'], atol=1e-4)
 
 
 @pytest.mark.parametrize('task', TASKS[1:])
@@ -143,13 +156,13 @@ def test_a_picture_of_one_tile_is_not_cut(task, work_dir, pictures):
 def test_large_pictures_are_cut_into_tiles(task, work_dir, pictures):
     predictor = Predictor(work_dir(task), tile=64, overlap=16, **EVERY)
     sizes = []
-    run = predictor._run
+    prepare = predictor.model.prepare
 
-    def record(packed):
-        sizes.extend(tuple(one['inputs'].shape[1:]) for one in packed)
-        return run(packed)
+    def record(picture, image):
+        sizes.append(image.shape[:2])
+        return prepare(picture, image)
 
-    predictor._run = record
+    predictor.model.prepare = record
     result = next(predictor(pictures))
     assert sizes == [(64, 56)] * 2 and result.image.shape == (64, 96, 3)
     if task == 'upernet':
@@ -195,6 +208,8 @@ def test_the_best_checkpoint_of_a_work_dir_is_used_or_the_last(work_dir, tmp_pat
     save('iter_100.pth', 1)
     save('iter_20.pth', 2)
     assert label() == 1
+    save('mine_500.pth', 4)  # no iteration
+    assert label() == 1
     save('best_accuracy_top1_iter_20.pth', 3)
     assert label() == 3
 
@@ -226,20 +241,101 @@ def test_the_loader_of_a_config_is_kept_where_it_reads_other_pixels(
     cfg = Config.fromfile(config)
     loader = cfg.test_dataloader.dataset.pipeline[0]
     assert loader.type == 'LoadImageFromFile'
-    loader.imdecode_backend = 'pillow'
+    loader.color_type = 'color_ignore_orientation'
     cfg.dump(tmp_path / 'other.py')
     predictor = Predictor(tmp_path / 'other.py', checkpoint)
-    assert next(predictor(pictures)).scores.shape
+    ours, theirs = (
+        next(p(pictures)) for p in (predictor, Predictor(config, checkpoint))
+    )
+    assert_equal(ours, theirs)
+    turned = Image.open(pictures / '0.png').convert('RGB')
+    exif = turned.getexif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    turned.save(tmp_path / 'a.jpg', exif=exif)
+    with pytest.raises(ValueError, match=r'a\.jpg .*\(64, 96\).*EXIF.*LoadImage'):
+        next(predictor(tmp_path / 'a.jpg'))
     with pytest.raises(ValueError, match=r'reads files only.*LoadImageFromFile'):
         next(predictor(np.zeros((32, 32, 3), np.uint8)))
 
 
 @pytest.mark.cls
-def test_pictures_that_cannot_be_read_are_skipped(work_dir, pictures, tmp_path):
+def test_pictures_that_cannot_be_read_are_skipped(work_dir, pictures, tmp_path, caplog):
     (tmp_path / 'b.png').write_bytes(b'')
     (tmp_path / 'a.png').write_bytes((pictures / '0.png').read_bytes())
     results = list(Predictor(work_dir('classifier'))(tmp_path))
     assert [result.file for result in results] == [str(tmp_path / 'a.png')]
+    assert 'b.png is an empty file' in caplog.text
+    assert len(repr(results[0])) < 500
+
+
+@pytest.mark.cls
+@pytest.mark.parametrize(
+    ('argument', 'message'),
+    [
+        (dict(deploy='int8'), r"deploy='int8' is given: give float32, bfloat16"),
+        (dict(min_score=1.5), r'min_score=1\.5 is no score: give 0 to 1'),
+        (dict(device='cuda:77'), r'device=cuda:77 cannot be used'),
+    ],
+)
+def test_arguments_out_of_their_range_are_refused(argument, message, work_dir):
+    with pytest.raises(ValueError, match=message):
+        Predictor(work_dir('classifier'), **argument)
+
+
+@pytest.mark.cls
+def test_a_missing_host_is_named(work_dir, tmp_path):
+    config, checkpoint = files_of(work_dir('classifier'))
+    cfg = Config.fromfile(config)
+    cfg.default_scope = 'mmnone'
+    cfg.dump(tmp_path / 'a.py')
+    with pytest.raises(ValueError, match=r'a\.py needs mmnone, .*pip install'):
+        Predictor(tmp_path / 'a.py', checkpoint)
+
+
+@pytest.mark.cls
+def test_a_classifier_of_several_classes_a_picture_is_refused(work_dir, tmp_path):
+    config, checkpoint = files_of(work_dir('classifier'))
+    cfg = Config.fromfile(config)
+    cfg.model.head = dict(type='MultiLabelLinearClsHead', num_classes=6, in_channels=16)
+    cfg.dump(tmp_path / 'a.py')
+    with pytest.raises(ValueError, match='gives a picture several classes'):
+        Predictor(tmp_path / 'a.py', checkpoint)
+
+
+@pytest.mark.det
+def test_models_of_other_kinds_are_named(work_dir, pictures):
+    predictor = Predictor(work_dir('mask_rcnn'))
+    predictor.model.key = 'pred_panoptic_seg'
+    with pytest.raises(ValueError, match=r'MaskRCNN gives .*pred_instances.* without'):
+        next(predictor(pictures))
+
+
+@pytest.mark.cls
+@pytest.mark.parametrize(
+    'error',
+    [
+        torch.OutOfMemoryError('CUDA out of memory.'),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_too_little_memory_is_named(error, work_dir, pictures, monkeypatch):
+    predictor = Predictor(work_dir('classifier'))
+
+    def test_step(batch):
+        raise error
+
+    monkeypatch.setattr(predictor.model.module, 'test_step', test_step)
+    with pytest.raises(MemoryError, match=r'for 3 of \d+x\d+ pixels.*smaller'):
+        next(predictor(pictures, batch_size=3))
+
+
+@pytest.mark.det
+def test_masks_of_low_scores_are_not_computed(work_dir):
+    config, checkpoint = files_of(work_dir('mask_rcnn'))
+    predictor = Predictor(config, checkpoint, min_score=0.7)
+    assert predictor.model.module.test_cfg.rcnn.score_thr == 0.7
+    low = Predictor(config, checkpoint, min_score=0.01)
+    assert low.model.module.test_cfg.rcnn.score_thr == 0.05
 
 
 @pytest.mark.seg

@@ -1,9 +1,8 @@
-import logging
+import os
 
 import cv2
 import numpy as np
 import pytest
-from mmengine.logging import MMLogger
 
 from mmpatchconvnet.inference.pictures import PictureError
 from mmpatchconvnet.inference.sources import open_source
@@ -126,14 +125,48 @@ def test_a_scale_must_rise():
 
 
 def test_dark_pictures_are_told_once(caplog):
-    logger = MMLogger.get_current_instance()
     dark, bright = (np.full((4, 4), level, np.uint16) for level in (4095, 60000))
-    with caplog.at_level(logging.INFO, logger.name):
-        logger.addHandler(caplog.handler)
-        try:
-            list(open_source([bright, dark, dark]))
-            list(open_source([dark], scale=(0, 4095)))
-        finally:
-            logger.removeHandler(caplog.handler)
-    lines = [line for line in caplog.messages if '--scale 0 4095' in line]
-    assert len(lines) == 1 and lines[0].startswith('array 1 ')
+    list(open_source([0 * dark, bright, dark, dark]))
+    list(open_source([dark], scale=(0, 4095)))
+    (line,) = caplog.messages
+    assert line.startswith('array 2 ') and '--scale 0 4095' in line
+
+
+def test_a_folder_is_left_out(tmp_path):
+    write(tmp_path, 'a.png', 'out/pictures/a.png', 'outer/a.png')
+    skip = tmp_path / 'out'
+    assert names(tmp_path, recursive=True, skip=skip) == ['a.png', 'outer/a.png']
+    glob = f'{tmp_path}/**/*.png'
+    assert names(glob, skip=skip) == ['a.png', 'outer/a.png']
+    assert names(tmp_path, recursive=True, skip=tmp_path / 'none') == names(glob)
+
+
+def test_a_folder_that_is_called_like_a_picture(tmp_path):
+    write(tmp_path, 'a.png', 'b.png/c.png')
+    (tmp_path / 'gone.png').symlink_to(tmp_path / 'none')
+    first, error = open_source(tmp_path)
+    assert first.relative == 'a.png' and 'gone.png cannot be opened' in str(error)
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'latin-1'])
+def test_a_list_in_any_encoding(encoding, tmp_path):
+    name = 'ä.png' if encoding != 'latin-1' else os.fsdecode('ä.png'.encode(encoding))
+    path = tmp_path / name
+    path.write_bytes(cv2.imencode('.png', np.zeros((4, 6), np.uint8))[1])
+    (tmp_path / 'list.txt').write_bytes('# one\nä.png\n'.encode(encoding))
+    assert names(tmp_path / 'list.txt') == [name]
+
+
+def test_a_video_that_stops_midway(tmp_path, monkeypatch):
+    path = tmp_path / 'film.avi'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 5, (64, 48))
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        writer.write(random.integers(0, 256, (48, 64, 3), np.uint8))
+    writer.release()
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    source = open_source(path)
+    *frames, error = source
+    assert len(frames) < 15 and source.count == 20
+    assert f'stops after {len(frames)} of its 20 frames' in str(error)

@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmpatchconvnet.inference.results import Objects
 from mmpatchconvnet.inference.tiling import (
-    Objects,
     check_tile,
     detect_tiles,
     segment_tiles,
     spans,
+    usual_overlap,
 )
 from mmpatchconvnet.mask_crops import to_crop, to_masks
 
@@ -53,6 +54,12 @@ def test_logits_are_averaged_where_tiles_overlap(height, width, tile_and_overlap
         (y, x) = np.argwhere((picture == image[0, 0]).all(-1))[0]
         total[:, y : y + image.shape[0], x : x + image.shape[1]] += logits
     np.testing.assert_array_equal(label_map, total.argmax(0))
+
+
+@pytest.mark.parametrize(('tile', 'overlap'), [(1024, 128), (256, 64), (32, 8)])
+def test_the_usual_overlap_fits_any_tile(tile, overlap):
+    assert usual_overlap(tile) == overlap
+    check_tile(tile, overlap)
 
 
 def squares(picture):

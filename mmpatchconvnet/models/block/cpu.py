@@ -91,6 +91,8 @@ def packed_weight(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
     oneDNN would reorder a plain weight at every call, which takes as long as the
     depthwise convolution of one 14 x 14 map. The layout also works for other sizes.
+    A weight that changes in place is packed again, unless it is written through
+    `weight.data`, which torch does not count: folded models are not trained.
     """
     weight: Any = conv.weight
     # Changes of inference tensors are not counted, and fake tensors have no memory.
