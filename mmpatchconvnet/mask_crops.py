@@ -6,11 +6,9 @@ A picture of 8000 x 8000 pixels with a thousand objects would need 64 GB as full
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import Any
 
 import cv2
 import numpy as np
-import pycocotools.mask
 
 Array = np.ndarray
 
@@ -79,25 +77,3 @@ def unite(crops: Sequence[MaskCrop]) -> MaskCrop:
     bottom = max(crop.y + crop.mask.shape[0] for crop in crops)
     moved = [MaskCrop(crop.x - x, crop.y - y, crop.mask) for crop in crops]
     return MaskCrop(x, y, np.any(to_masks(moved, (bottom - y, right - x)), axis=0))
-
-
-def to_rle(crop: MaskCrop, shape: tuple[int, int]) -> dict[str, Any]:
-    """The mask as COCO's run-length encoding, `counts` as text, for JSON.
-
-    Args:
-        crop: The mask.
-        shape: Height and width of the picture.
-    """
-    height, width = shape
-    # COCO counts pixels down the columns. The columns of the crop are encoded at full
-    # height, and the empty ones next to it become part of the first and the last run.
-    columns = np.zeros((height, crop.mask.shape[1]), bool)
-    columns[crop.y : crop.y + len(crop.mask)] = crop.mask
-    pixels = columns.ravel(order='F')
-    edges = np.flatnonzero(np.diff(pixels, prepend=False, append=False))
-    ends = np.concatenate([edges + crop.x * height, [width * height]])
-    counts = np.diff(ends, prepend=0).tolist()
-    encoded = pycocotools.mask.frPyObjects(
-        dict(size=[height, width], counts=counts), height, width
-    )
-    return dict(size=[height, width], counts=encoded['counts'].decode())

@@ -2,7 +2,11 @@
 a GPU, Triton kernels run in its interpreter."""
 
 import os
+from pathlib import Path
 
+import cv2
+import numpy as np
+import pytest
 import torch
 
 # Two processes of pytest-xdist with two threads each would wait for each other.
@@ -11,3 +15,34 @@ torch.set_num_threads(THREADS)
 os.environ['OMP_NUM_THREADS'] = str(THREADS)  # of programs that tests start
 if not torch.cuda.is_available():
     os.environ['TRITON_INTERPRET'] = '1'  # read when a kernel is defined
+
+
+@pytest.fixture(scope='session')
+def work_dir(tmp_path_factory):
+    """Returns the work dir of a task, made once: a dumped config and a checkpoint."""
+    # Imported here, after the settings above.
+    from small_models import HOSTS, write_work_dir
+
+    made: dict[str, Path] = {}
+
+    def make(task: str) -> Path:
+        pytest.importorskip(HOSTS[task])
+        if task not in made:
+            made[task] = write_work_dir(task, tmp_path_factory.mktemp(task))
+        return made[task]
+
+    return make
+
+
+@pytest.fixture(scope='session')
+def pictures(tmp_path_factory):
+    """A folder with spaces: five pictures of two sizes, and a file that is none."""
+    folder = tmp_path_factory.mktemp('some pictures')
+    random = np.random.default_rng(0)
+    for number in range(5):
+        size = (64, 96, 3) if number < 3 else (80, 64, 3)
+        small = random.integers(0, 256, (8, 8, 3), np.uint8)
+        image = cv2.resize(small, size[1::-1], interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f'{number}.png'), image)
+    (folder / 'notes.txt').write_text('not a picture')
+    return folder

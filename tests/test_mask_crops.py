@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from mmpatchconvnet.mask_crops import to_crop, to_masks, to_rle
+from mmpatchconvnet.inference.outputs import to_rle
+from mmpatchconvnet.mask_crops import to_crop, to_masks
 
 masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9))
 

@@ -16,6 +16,7 @@ COMMANDS = (
     'train',
     'test',
     'predict',
+    'export',
     'demo',
     'doctor',
     'convert',

@@ -91,6 +91,10 @@ class InferencePipeline:
     Its own loader is left out where it would read the same pixels, so that every format
     and every array passes. A loader of another type or with other settings is kept: it
     reads the file of the picture.
+
+    Attributes:
+        settings: The settings of its steps.
+        keeps_loader: Whether the first one is a loader.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -107,7 +111,8 @@ class InferencePipeline:
             loader.get('color_type', 'color') != 'color'
             or loader.get('imdecode_backend', 'cv2') != 'cv2'
         )
-        self.steps = Compose(steps if self.keeps_loader else steps[1:])
+        self.settings = steps if self.keeps_loader else steps[1:]
+        self.steps = Compose(self.settings)
 
     def __call__(self, picture: Picture, image: np.ndarray) -> dict:
         """Prepare a picture, or an `image` cut out of it, (H, W, 3) uint8 BGR.

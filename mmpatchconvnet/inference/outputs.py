@@ -24,6 +24,7 @@ from typing import Any, TextIO
 
 import cv2
 import numpy as np
+import pycocotools.mask
 import torch
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from PIL import Image
@@ -34,7 +35,7 @@ from mmpatchconvnet.inference.results import (
     Result,
     Segmentation,
 )
-from mmpatchconvnet.mask_crops import to_rle
+from mmpatchconvnet.mask_crops import MaskCrop
 from mmpatchconvnet.visualization.sheets import (
     SheetRow,
     class_colors,
@@ -224,6 +225,28 @@ def measure(result: Detection, index: int) -> list[float | None]:
     mean = result.intensity[y + rows, x + columns].mean()
     centroid = x + columns.mean(), y + rows.mean()
     return [len(rows), *_rounded(np.array([*centroid, mean]), 2)]
+
+
+def to_rle(crop: MaskCrop, shape: tuple[int, int]) -> dict[str, Any]:
+    """The mask as COCO's run-length encoding, `counts` as text, for JSON.
+
+    Args:
+        crop: The mask.
+        shape: Height and width of the picture.
+    """
+    height, width = shape
+    # COCO counts pixels down the columns. The columns of the crop are encoded at full
+    # height, and the empty ones next to it become part of the first and the last run.
+    columns = np.zeros((height, crop.mask.shape[1]), bool)
+    columns[crop.y : crop.y + len(crop.mask)] = crop.mask
+    pixels = columns.ravel(order='F')
+    edges = np.flatnonzero(np.diff(pixels, prepend=False, append=False))
+    ends = np.concatenate([edges + crop.x * height, [width * height]])
+    counts = np.diff(ends, prepend=0).tolist()
+    encoded = pycocotools.mask.frPyObjects(
+        dict(size=[height, width], counts=counts), height, width
+    )
+    return dict(size=[height, width], counts=encoded['counts'].decode())
 
 
 def save_label_map(

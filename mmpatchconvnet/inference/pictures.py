@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ Array = np.ndarray
 Scale = tuple[float, float]
 
 TIFF_STARTS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+OPENCV_LOG: Any = getattr(cv2.utils, 'logging', cv2)  # moved in OpenCV 5
 SETTINGS = Lock()  # OpenCV's log level and Pillow's limit are those of the process
 BITS_PER_SAMPLE, PLANAR_CONFIGURATION = 258, 284
 
@@ -179,11 +181,12 @@ def _decode(file: str, data: bytes, flags: int) -> Array | None:
 
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
-    level = cv2.setLogLevel(0)
+    level = OPENCV_LOG.getLogLevel()
+    OPENCV_LOG.setLogLevel(0)
     try:
         yield
     finally:
-        cv2.setLogLevel(level)
+        OPENCV_LOG.setLogLevel(level)
 
 
 @contextmanager

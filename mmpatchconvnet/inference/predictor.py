@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mmpatchconvnet.inference.exported_model import ExportedModel
 from mmpatchconvnet.inference.pictures import Picture, PictureError
 from mmpatchconvnet.inference.results import (
     Classification,
@@ -33,7 +34,8 @@ class Predictor:
     a result does not depend on the batch size.
 
     Args:
-        model: The work dir of a training, or a config file, or `PACKAGE::NAME`.
+        model: The work dir of a training, or a config file, or `PACKAGE::NAME`; or an
+            ONNX file that `mmpatchconvnet export` wrote, which runs without PyTorch.
         checkpoint: The checkpoint of a config; of a work dir by default the best one,
             if the training has kept one, or else the last one.
         device: `cpu`, `cuda`, ...; by default a GPU if torch finds one.
@@ -73,15 +75,13 @@ class Predictor:
         tile: int | None = None,
         overlap: int | None = None,
     ) -> None:
-        from mmpatchconvnet.inference.host_model import HostModel
-
         if not 0 <= min_score <= 1:
             raise ValueError(f'min_score={min_score:g} is no score: give 0 to 1.')
         if tile is not None:
             overlap = usual_overlap(tile) if overlap is None else overlap
             check_tile(tile, overlap)
         self.tile, self.overlap = tile, overlap or 0
-        self.model = HostModel(model, checkpoint, device, deploy, min_score)
+        self.model = open_model(model, checkpoint, device, deploy, min_score)
         self.kind, self.classes = self.model.kind, self.model.classes
         self.palette = self.model.palette
         if tile and self.kind is Classification:
@@ -189,6 +189,32 @@ class Predictor:
             dtype = np.uint8 if highest < 256 else np.int32
             result.label_map = result.label_map.astype(dtype)
         return result
+
+
+def open_model(
+    model: str | Path,
+    checkpoint: str | Path | None,
+    device: str | None,
+    deploy: str | None,
+    min_score: float,
+) -> Any:
+    """The model of a training or of an exported file; see `Predictor`.
+
+    Raises:
+        ValueError: The model cannot be opened.
+    """
+    if Path(model).suffix != '.onnx':
+        # Imports PyTorch and a host, which exported files do without.
+        from mmpatchconvnet.inference.host_model import HostModel
+
+        return HostModel(model, checkpoint, device, deploy, min_score)
+    if checkpoint is not None or deploy is not None:
+        given = 'a checkpoint' if checkpoint is not None else f'deploy={deploy}'
+        raise ValueError(
+            f'{given} is given with {model}, which has its weights, folded already: '
+            'leave it out.'
+        )
+    return ExportedModel(model, device, min_score)
 
 
 def _log_error(result: Result | PictureError) -> Result | None:

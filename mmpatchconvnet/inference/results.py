@@ -49,7 +49,7 @@ class Classification(Result):
     """
 
     label: int
-    scores: Array
+    scores: Array = field(repr=False)
 
 
 @dataclass(eq=False)
@@ -75,7 +75,7 @@ class Detection(Result):
     """
 
     labels: Array
-    scores: Array
+    scores: Array = field(repr=False)
     boxes: Array = field(repr=False)
     crops: list[MaskCrop] | None = field(repr=False)
 

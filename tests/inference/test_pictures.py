@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmpatchconvnet.inference.pictures import PictureError, from_array, read_picture
+from mmpatchconvnet.inference.pictures import (
+    OPENCV_LOG,
+    PictureError,
+    from_array,
+    read_picture,
+)
 
 tifffile = pytest.importorskip('tifffile')
 
@@ -341,11 +346,11 @@ def test_pictures_read_by_threads_leave_the_settings_of_the_libraries(tmp_path):
     paths = [tmp_path / f'{number}.gif' for number in range(40)]
     for path in paths:
         Image.fromarray(GRAY).save(path)
-    before = cv2.getLogLevel(), Image.MAX_IMAGE_PIXELS
+    before = OPENCV_LOG.getLogLevel(), Image.MAX_IMAGE_PIXELS
     with ThreadPoolExecutor(8) as threads:
         pictures = list(threads.map(read_picture, paths))
     assert len(pictures) == 40
-    assert (cv2.getLogLevel(), Image.MAX_IMAGE_PIXELS) == before
+    assert (OPENCV_LOG.getLogLevel(), Image.MAX_IMAGE_PIXELS) == before
 
 
 def test_a_large_tiff_of_big_endian_numbers(read):

@@ -1,0 +1,89 @@
+"""Write a trained model as an ONNX file, and check that it computes the same.
+
+mmpatchconvnet export work_dirs/NAME --out model.onnx
+mmpatchconvnet export CONFIG CHECKPOINT --out model.onnx --preprocess --fp16
+mmpatchconvnet predict model.onnx pictures/ --out found
+
+The file is run on images of three sizes that the export has not seen. If an output
+differs from the model's, the exit status is 1 and no file is written.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mmpatchconvnet.cli.errors import exit_on
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
+    option('model', help='work dir of a training, or a config file')
+    option('checkpoint', nargs='?', help='checkpoint of the config')
+    option('--out', type=Path, required=True, metavar='FILE', help='the .onnx file')
+    option('--overwrite', action='store_true', help='replace FILE if it exists')
+    option(
+        '--features',
+        action='store_true',
+        help='export only the maps of backbone and necks',
+    )
+    option(
+        '--preprocess',
+        action='store_true',
+        help='normalize and pad within the file, whose input is then BGR, 0 to 255',
+    )
+    option('--fp16', action='store_true', help='compute in half precision')
+    option(
+        '--int8',
+        metavar='PICTURES',
+        help='convert to integers of 8 bits, with ranges of values from 32 pictures of '
+        'a folder',
+    )
+
+
+def run(
+    model: str,
+    checkpoint: str | None,
+    out: Path,
+    overwrite: bool,
+    int8: str | None,
+    **settings: Any,
+) -> None:
+    if out.suffix != '.onnx':
+        raise SystemExit(f'error: {out} does not end in .onnx: name it so.')
+    if out.exists() and not overwrite:
+        raise SystemExit(
+            f'error: {out} exists: give another name, or --overwrite to replace it.'
+        )
+    if int8 and settings['fp16']:
+        raise SystemExit('error: --int8 and --fp16 are both given: choose one.')
+    from rich.console import Console
+
+    from mmpatchconvnet.export.write import write_onnx
+    from mmpatchconvnet.inference.host_model import HostModel
+
+    console = Console(highlight=False)
+    with exit_on(ValueError, OSError, ImportError):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        host = HostModel(model, checkpoint, 'cpu', None, min_score=0)
+        with console.status('exporting, which takes one to three minutes'):
+            rows = write_onnx(host, out, calibration=int8, **settings)
+    console.print(table_of(rows))
+    megabytes = out.stat().st_size / 1e6
+    console.print(f'{out}: {megabytes:.1f} MB', markup=False, soft_wrap=True)
+
+
+def table_of(rows: list[Any]) -> Any:
+    """The comparison of an export with its model."""
+    from rich.table import Table
+
+    table = Table(title='largest difference from the model, of the largest value')
+    outputs = list(dict.fromkeys(row.output for row in rows))
+    for name in ('images', *outputs):
+        table.add_column(name, justify='right')
+    for size in dict.fromkeys(row.size for row in rows):
+        found = {
+            row.output: f'{row.difference:.1e}' for row in rows if row.size == size
+        }
+        images = '{} x {} x {}'.format(*size)
+        table.add_row(images, *(found[name] for name in outputs))
+    return table

@@ -1,0 +1,128 @@
+"""Compare an ONNX file with the model it was exported from."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from mmpatchconvnet.export.graphs import make_graph
+from mmpatchconvnet.export.onnx_file import need
+
+# Batch, height and width that no trace has seen.
+SIZES = ((1, 160, 224), (2, 193, 129), (1, 75, 310))
+
+
+class Row(NamedTuple):
+    """How far an output of the file is from the model's, for images of one size."""
+
+    size: tuple[int, int, int]
+    output: str
+    difference: float  # largest one, relative to the largest value
+    agreed: bool
+
+
+def compare(
+    model: Any,
+    path: str | Path,
+    sizes: Iterable[tuple[int, int, int]] = SIZES,
+    tolerance: float = 1e-4,
+) -> list[Row]:
+    """Run a file in onnxruntime and its model in torch on the same random images.
+
+    Args:
+        model: The model, or `make_graph(model, preprocess=True)` if the file holds the
+            preprocessing.
+        path: The ONNX file.
+        sizes: Batch, height and width; of a detector the batch is always 1.
+        tolerance: Largest difference that counts as agreed.
+
+    Returns:
+        A row for each size and output. Objects of a detector are matched first; see
+        `object_differences`.
+
+    Raises:
+        ValueError: A model that cannot be exported.
+    """
+    need('onnxruntime')
+    from onnxruntime import InferenceSession
+
+    graph = make_graph(model)
+    session = InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    rows = []
+    for batch, height, width in sizes:
+        size = (batch if 0 in graph.dims else 1, height, width)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(0)
+            arguments = graph.example(*size)
+            device = next(graph.parameters()).device
+            wanted = [
+                x.cpu().numpy() for x in graph(*(a.to(device) for a in arguments))
+            ]
+        inputs = zip(graph.input_names, arguments, strict=True)
+        given = session.run(
+            [*graph.output_names], {name: x.numpy() for name, x in inputs}
+        )
+        if 'boxes' in graph.output_names:
+            found = object_differences(wanted, given, tolerance)
+        else:
+            found = [difference(*pair) for pair in zip(wanted, given, strict=True)]
+        rows += [
+            Row(size, name, value, value <= tolerance)
+            for name, value in zip(graph.output_names, found, strict=True)
+        ]
+    return rows
+
+
+def difference(wanted: np.ndarray, given: np.ndarray) -> float:
+    """The largest difference, relative to the largest wanted value."""
+    if wanted.shape != given.shape:
+        return float('inf')
+    if not wanted.size:
+        return 0.0
+    largest = float(np.abs(wanted).max())
+    return float(np.abs(wanted - given).max()) / (largest or 1.0)
+
+
+def object_differences(
+    wanted: list[np.ndarray], given: list[np.ndarray], tolerance: float
+) -> list[float]:
+    """For each output of a detector the difference that its objects keep to.
+
+    A share of `tolerance` of the objects is left out, the worst ones: in half
+    precision, rounding may decide which of two boxes NMS keeps. Objects without a
+    partner differ infinitely.
+    """
+    few, many = sorted((wanted, given), key=lambda outputs: len(outputs[0]))
+    order = match(few, many)
+    count = len(many[0])
+    if not count:
+        return [0.0] * len(wanted)
+    last = count - 1 - int(tolerance * count)
+    found = []
+    for a, b, c in zip(few, many, wanted, strict=True):
+        largest = float(np.abs(c).max(initial=0)) or 1.0
+        apart = np.abs(a.astype(np.float64) - b[order])
+        apart = apart.max(tuple(range(1, a.ndim)), initial=0)
+        missing = np.full(count - len(a), np.inf)
+        found.append(float(np.sort(np.append(apart / largest, missing))[last]))
+    return found
+
+
+def match(wanted: list[np.ndarray], given: list[np.ndarray]) -> np.ndarray:
+    """For each wanted object the given one of the nearest box and score.
+
+    Of nearly equal scores, rounding decides which comes first. Both lists start with
+    boxes (n, 4), labels (n,) and scores (n,), and at least as many objects are given as
+    wanted.
+    """
+    free = np.ones(len(given[0]), bool)
+    order = []
+    for box, label, score in zip(*wanted[:3], strict=True):
+        distance = np.abs(given[0] - box).max(1) + np.abs(given[2] - score)
+        distance = distance + 1e6 * (given[1] != label)
+        nearest = int(np.where(free, distance, np.inf).argmin())
+        free[nearest] = False
+        order.append(nearest)
+    return np.array(order, int)

@@ -1,0 +1,161 @@
+import numpy as np
+import pytest
+import torch
+from host_predictions import PREDICT, detect, paste
+
+from mmpatchconvnet import PatchConvNet
+from mmpatchconvnet.deploy import switch_to_deploy
+from mmpatchconvnet.export import compare, export_onnx, make_graph
+from mmpatchconvnet.export.check import difference, match, object_differences
+from mmpatchconvnet.export.preprocess import Preprocess
+
+onnx = pytest.importorskip('onnx')
+onnxruntime = pytest.importorskip('onnxruntime')
+pytest.importorskip('onnxscript')
+
+# The trace sees 2 x 136 x 200.
+SIZES = [(1, 96, 128), (2, 75, 131), (3, 160, 64)]
+BATCHED = [
+    pytest.param('classifier', marks=[pytest.mark.cls, pytest.mark.slow]),
+    pytest.param('upernet', marks=[pytest.mark.seg, pytest.mark.slow]),
+]
+
+
+def run(path, **inputs):
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    names = {name: x.numpy() for name, x in inputs.items()}
+    return [torch.from_numpy(x) for x in session.run(None, names)]
+
+
+@pytest.mark.parametrize('task', BATCHED)
+def test_files_give_what_the_host_gives(task, build, exported):
+    model = build(task)
+    for batch, *size in SIZES:
+        images = torch.randn(batch, 3, *size)
+        with torch.no_grad():
+            theirs = PREDICT[task](model, images)
+        for a, b in zip(run(exported(task), images=images), theirs, strict=True):
+            assert a.shape == b.shape and difference(b.numpy(), a.numpy()) < 1e-4
+
+
+@pytest.mark.det
+@pytest.mark.slow
+def test_a_file_with_preprocessing_detects_what_the_host_detects(build, exported):
+    model = build('mask_rcnn')
+    preprocess = Preprocess(model.data_preprocessor)
+    for _, *size in SIZES:
+        images, picture = 255 * torch.rand(1, 3, *size), torch.tensor(size) - 7
+        with torch.no_grad():
+            theirs = detect(model, preprocess(images), picture)
+        ours = run(exported('mask_rcnn', True), images=images, size=picture)
+        assert len(ours[1]) == len(theirs[1]) == 20
+        order = match([x.numpy() for x in theirs], [x.numpy() for x in ours])
+        ours = [x[order] for x in ours]
+        torch.testing.assert_close(ours[0], theirs[0], rtol=1e-4, atol=1e-3)
+        assert (ours[1] == theirs[1]).all()
+        torch.testing.assert_close(ours[2], theirs[2], rtol=1e-4, atol=1e-5)
+        assert (paste(model, ours, picture) == theirs[3]).float().mean() > 0.999
+
+
+@pytest.mark.det
+@pytest.mark.slow
+def test_a_file_without_proposals_finds_nothing(exported):
+    images, nothing = torch.randn(1, 3, 96, 128), torch.tensor([0, 0])
+    shapes = [
+        tuple(x.shape)
+        for x in run(exported('mask_rcnn', True), images=images, size=nothing)
+    ]
+    assert shapes == [(0, 4), (0,), (0,), (0, 28, 28)]
+
+
+@pytest.mark.parametrize('task', BATCHED)
+def test_half_precision_is_close(task, build, exported):
+    path = exported(task, fp16=True)
+    assert all(row.agreed for row in compare(build(task), path, tolerance=3e-3))
+    assert path.stat().st_size < 0.6 * exported(task).stat().st_size
+    proto = onnx.load(path)
+    floats = {x.type.tensor_type.elem_type for x in proto.graph.input}
+    floats |= {x.type.tensor_type.elem_type for x in proto.graph.output}
+    assert floats == {onnx.TensorProto.FLOAT}
+    halves = [x for x in proto.graph.initializer if x.data_type == 10]
+    assert len(halves) > 10
+
+
+@pytest.mark.det
+@pytest.mark.slow
+def test_a_detector_in_half_precision_finds_about_the_same(build, exported):
+    images, size = torch.randn(1, 3, 160, 224), torch.tensor([160, 224])
+    file = exported('mask_rcnn', preprocess=True, fp16=True)
+    ours = run(file, images=images, size=size)
+    with torch.no_grad():
+        theirs = make_graph(build('mask_rcnn'), preprocess=True)(images, size)
+    assert len(ours[1]) == len(theirs[1])
+    # Random weights give about equal scores, of which other ones may be the best 20.
+    torch.testing.assert_close(ours[2], theirs[2], rtol=0.01, atol=0.001)
+
+
+def test_a_file_of_a_column_holds_metadata_and_no_paths(tmp_path):
+    torch.manual_seed(0)
+    model = PatchConvNet(dict(embed_dims=16, depth=2), out_indices=(0, 1)).eval()
+    path = export_onnx(model, tmp_path / 'new' / 'a.onnx', metadata=dict(classes='a b'))
+    proto = onnx.load(path)
+    onnx.checker.check_model(proto)
+    assert [(x.key, x.value) for x in proto.metadata_props] == [('classes', 'a b')]
+    assert b'/mmpatchconvnet/' not in path.read_bytes()
+    shapes = [
+        [dim.dim_param or dim.dim_value for dim in x.type.tensor_type.shape.dim]
+        for x in proto.graph.input
+    ]
+    assert shapes == [['batch', 3, 'height', 'width']]
+    assert [x.name for x in proto.graph.output] == ['level0', 'level1']
+    assert all(row.agreed for row in compare(model, path))
+    # The model itself is not folded.
+    assert type(model.blocks[0]).__name__ == 'PatchConvBlock'
+    assert all(row.agreed for row in compare(switch_to_deploy(model), path))
+
+
+def test_another_model_does_not_agree(tmp_path):
+    model = PatchConvNet(dict(embed_dims=16, depth=2)).eval()
+    path = export_onnx(model, tmp_path / 'a.onnx')
+    other = PatchConvNet(dict(embed_dims=16, depth=2)).eval()
+    rows = compare(other, path, sizes=[(1, 64, 64)])
+    assert [(row.size, row.output, row.agreed) for row in rows] == [
+        ((1, 64, 64), 'level0', False)
+    ]
+
+
+def test_objects_are_matched_by_label_box_and_score():
+    boxes = np.array([[0, 0, 9, 9], [0, 0, 9, 9], [5, 5, 9, 9]], np.float32)
+    labels, scores = np.array([0, 1, 0]), np.array([0.5, 0.5, 0.4], np.float32)
+    wanted, order = [boxes, labels, scores], [2, 0, 1]
+    given = [x[order] for x in wanted]
+    assert match(wanted, given).tolist() == [1, 2, 0]
+    assert object_differences(wanted, given, 1e-4) == [0, 0, 0]
+    worse = [boxes + np.array([[0], [0], [1]]), labels, scores]
+    assert object_differences(wanted, worse, 1e-4) == pytest.approx([1 / 9, 0, 0])
+    assert object_differences(wanted, worse, 0.4) == [0, 0, 0]
+    fewer = [x[:2] for x in given]
+    assert object_differences(wanted, fewer, 1e-4) == [float('inf')] * 3
+    assert object_differences(fewer, wanted, 0.4) == [0, 0, 0]
+    nothing = [x[:0] for x in given]
+    assert object_differences(nothing, nothing, 1e-4) == [0, 0, 0]
+    assert object_differences(wanted, nothing, 1e-4) == [float('inf')] * 3
+    assert difference(boxes[:0], boxes[:0]) == 0
+
+
+def test_weights_of_many_bytes_are_beside_the_file(tmp_path, monkeypatch):
+    from mmpatchconvnet.export import onnx_file
+
+    monkeypatch.setattr(onnx_file, 'LARGEST', 1000)
+    model = PatchConvNet(dict(embed_dims=16, depth=1)).eval()
+    path = export_onnx(model, tmp_path / 'a.onnx')
+    assert (tmp_path / 'a.onnx.data').exists()
+    assert all(row.agreed for row in compare(model, path))
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    from mmpatchconvnet.export import onnx_file
+
+    monkeypatch.setattr(onnx_file, 'find_spec', lambda name: None)
+    with pytest.raises(ImportError, match=r'onnx and onnxscript .*\[export\]'):
+        export_onnx(None, 'a.onnx')

@@ -1,0 +1,114 @@
+import sys
+import types
+
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mmpatchconvnet.export import resizing
+
+few = settings(deadline=None, max_examples=50)
+SIDE = st.integers(1, 150)
+SIZES = st.tuples(SIDE, SIDE, SIDE, SIDE)
+
+
+def random_map(height, width):
+    torch.manual_seed(0)
+    return torch.rand(1, 2, height, width)
+
+
+def assert_close(ours, theirs):
+    assert ours.shape == theirs.shape
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+
+
+@few
+@given(SIZES)
+def test_average_pooling_is_that_of_torch(sizes):
+    height, width, *size = sizes
+    x = random_map(height, width)
+    assert_close(resizing.pool_average(x, size), F.adaptive_avg_pool2d(x, size))
+
+
+@few
+@given(SIZES, st.booleans())
+def test_bilinear_resizing_is_that_of_torch(sizes, align_corners):
+    height, width, *size = sizes
+    x = random_map(height, width)
+    theirs = F.interpolate(x, size, mode='bilinear', align_corners=align_corners)
+    assert_close(resizing.resize_bilinear(x, size, align_corners), theirs)
+
+
+@few
+@given(SIZES)
+def test_nearest_resizing_is_that_of_torch(sizes):
+    height, width, *size = sizes
+    x = random_map(height, width)
+    assert (resizing.resize_nearest(x, size) == F.interpolate(x, size)).all()
+
+
+@few
+@given(
+    st.tuples(SIDE, SIDE),
+    st.sampled_from([4, 2, 0.5, 1.3, 0.8]),
+    st.sampled_from(['nearest', 'bilinear']),
+    st.sampled_from([None, True]),
+)
+def test_factors_are_those_of_torch(size, factor, mode, recompute):
+    if min(size) * factor < 1:
+        return
+    x = random_map(*size)
+    given = dict(scale_factor=factor, mode=mode, recompute_scale_factor=recompute)
+    assert_close(resizing.interpolate(x, **given), F.interpolate(x, **given))
+
+
+@few
+@given(st.tuples(SIDE, SIDE))
+def test_pooling_with_sizes_rounded_up_is_that_of_torch(size):
+    x = random_map(*size)
+    theirs = F.max_pool2d(x, 2, ceil_mode=True)
+    assert (resizing.max_pool(x, 2, ceil_mode=True) == theirs).all()
+
+
+def test_models_use_the_products_only_within_the_context(monkeypatch):
+    called = []
+    products = resizing._multiply
+    monkeypatch.setattr(
+        resizing, '_multiply', lambda *args: called.append(1) or products(*args)
+    )
+    layers = nn.Sequential(
+        nn.AdaptiveAvgPool2d(3), nn.Upsample(scale_factor=2, mode='bilinear')
+    )
+    x = random_map(10, 12)
+    theirs = layers(x)
+    assert not called
+    with resizing.dynamic_resizing():
+        assert_close(layers(x), theirs)
+    assert len(called) == 2
+    layers(x)
+    assert len(called) == 2
+
+
+def test_modes_without_a_product_stay_with_torch():
+    x = random_map(10, 12)
+    cubic = dict(size=(7, 9), mode='bicubic')
+    assert_close(resizing.interpolate(x, **cubic), F.interpolate(x, **cubic))
+    flat = x[0]
+    assert_close(resizing.interpolate(flat, 20), F.interpolate(flat, 20))
+
+
+def test_names_that_modules_have_imported_are_replaced(monkeypatch):
+    def resize(*args, **kwargs):
+        raise AssertionError
+
+    for name in ('mmseg.models.utils.wrappers', 'a_head'):
+        module = types.ModuleType(name)
+        module.resize = resize
+        monkeypatch.setitem(sys.modules, name, module)
+    x = random_map(10, 12)
+    with resizing.dynamic_resizing():
+        ours = sys.modules['a_head'].resize(x, (20, 24), mode='bilinear')
+        assert_close(ours, F.interpolate(x, (20, 24), mode='bilinear'))
+    assert sys.modules['a_head'].resize is resize
