@@ -2,9 +2,12 @@
 
 mmpatchconvnet predict work_dirs/NAME pictures/ --out found
 mmpatchconvnet predict CONFIG CHECKPOINT 'day 1/*.tif' --out found --scale 0 4095
+mmpatchconvnet predict work_dirs/NAME --serve
 
-SOURCE is a picture, a folder, a glob in quotes, a text file with one path a line, or a
-video. The exit status is 1 if a picture could not be read; the others are done.
+MODEL is the work dir of a training, a config with its CHECKPOINT, or a file that
+`mmpatchconvnet export` wrote. SOURCE is a picture, a folder, a glob in quotes, a text
+file with one path a line, or a video. The exit status is 1 if a picture could not be
+read; the others are done.
 """
 
 import argparse
@@ -17,11 +20,27 @@ from mmpatchconvnet.cli.errors import exit_on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = (
+        '%(prog)s MODEL [CHECKPOINT] SOURCE --out DIR [options]\n'
+        '       %(prog)s MODEL [CHECKPOINT] --serve [PORT] [options]'
+    )
     option = parser.add_argument
-    option('model', help='work dir of a training, or a config file')
-    option('checkpoint', nargs='?', help='checkpoint of the config')
-    option('source', help='a picture, folder, glob, list file or video')
-    option('--out', type=Path, required=True, help='folder for the results')
+    option('model', metavar='MODEL', help='work dir, config file or exported file')
+    option(
+        'paths',
+        nargs='*',
+        metavar='CHECKPOINT SOURCE',
+        help='checkpoint of a config; picture, folder, glob, list file or video',
+    )
+    option('--out', type=Path, metavar='DIR', help='folder for the results')
+    option(
+        '--serve',
+        type=int,
+        nargs='?',
+        const=8008,
+        metavar='PORT',
+        help='open a page on this computer instead, to drop pictures on (8008)',
+    )
     option('--overwrite', action='store_true', help='replace earlier results')
     option('--recursive', action='store_true', help='read folders within SOURCE too')
     option('--batch-size', type=int, default=1, help='pictures at a time (%(default)s)')
@@ -30,9 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option(
         '--min-score',
         type=float,
-        default=0.3,
-        help="leave out objects with a lower score (%(default)s); the config's own "
-        'threshold holds as well',
+        help='leave out objects with a lower score (0.3; with --serve 0.05); the '
+        "config's own threshold holds as well",
     )
     option(
         '--scale',
@@ -59,34 +77,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(
-    source: str,
-    out: Path,
+    model: str,
+    paths: list[str],
+    out: Path | None,
+    serve: int | None,
     overwrite: bool,
     recursive: bool,
     batch_size: int,
     scale: Sequence[float] | None,
+    min_score: float | None,
     no_pictures: bool,
     **settings: Any,
 ) -> None:
-    from rich.console import Console
-
-    from mmpatchconvnet.inference.folder import check_is_free, predict_folder
-    from mmpatchconvnet.inference.predictor import Predictor
-
+    least, most = (1, 2) if serve is None else (0, 1)
+    if not least <= len(paths) <= most or (serve is None) != (out is not None):
+        raise SystemExit(
+            f'error: {len(paths)} paths are given after the model, '
+            f'{"with" if out else "without"} --out: give MODEL [CHECKPOINT] SOURCE '
+            '--out DIR, or MODEL [CHECKPOINT] --serve.'
+        )
+    checkpoint = paths[0] if len(paths) == most else None
+    if min_score is None:
+        min_score = 0.3 if serve is None else 0.05
+    limits = (scale[0], scale[1]) if scale else None
     with exit_on(ValueError, OSError, MemoryError):
+        from rich.console import Console
+
+        from mmpatchconvnet.inference.predictor import Predictor
+
+        console = Console(highlight=False)
+        if out is None:
+            predictor = Predictor(model, checkpoint, min_score=min_score, **settings)
+            serve_page(predictor, serve or 0, limits, console)
+            return
+        from mmpatchconvnet.inference.folder import check_is_free, predict_folder
+
         if not overwrite:  # before the model is loaded
             check_is_free(out)
-        predictor = Predictor(**settings)
+        predictor = Predictor(model, checkpoint, min_score=min_score, **settings)
         unread = predict_folder(
             predictor,
-            source,
+            paths[-1],
             out,
-            Console(highlight=False),
+            console,
             batch_size=batch_size,
             recursive=recursive,
-            scale=(scale[0], scale[1]) if scale else None,
+            scale=limits,
             draw=not no_pictures,
             overwrite=overwrite,
         )
     if unread:
         raise SystemExit(1)
+
+
+def serve_page(
+    predictor: Any, port: int, scale: tuple[float, float] | None, console: Any
+) -> None:
+    """Serve the page until Ctrl-C."""
+    from mmpatchconvnet.inference.serve import Server
+
+    with Server(predictor, port, scale) as server:
+        console.print(f'Open {server.url} in a browser of this computer.')
+        console.print('Ctrl-C stops it.')
+        server.serve_forever()

@@ -80,6 +80,20 @@ def read_picture(path: str | os.PathLike, scale: Scale | None = None) -> Picture
             f'{file} cannot be opened ({error.strerror}): give a picture file that '
             'exists and that you may read.'
         ) from None
+    return decode_picture(data, file, scale)
+
+
+def decode_picture(data: bytes, file: str, scale: Scale | None = None) -> Picture:
+    """The picture in the content of a file; see `read_picture`.
+
+    Args:
+        data: The content.
+        file: What to call it.
+        scale: As for `read_picture`.
+
+    Raises:
+        PictureError: As `read_picture`.
+    """
     if not data:
         raise PictureError(f'{file} is an empty file: copy it again or remove it.')
     stored = _decode(file, data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
@@ -89,7 +103,7 @@ def read_picture(path: str | os.PathLike, scale: Scale | None = None) -> Picture
     if scale is None and stored.dtype in (np.uint16, np.int16):
         # OpenCV's own conversion, which differs from ours by its rounding and alpha.
         image = _decode(file, data, cv2.IMREAD_COLOR)
-    return _to_picture(stored, file, Path(path).name, scale, image)
+    return _to_picture(stored, file, Path(file).name, scale, image)
 
 
 def from_array(array: Array, name: str, scale: Scale | None = None) -> Picture:
