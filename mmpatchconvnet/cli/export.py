@@ -67,6 +67,7 @@ def run(
         host = HostModel(model, checkpoint, 'cpu', None, min_score=0)
         with console.status('exporting, which takes one to three minutes'):
             rows = write_onnx(host, out, calibration=int8, **settings)
+    console.print('Largest difference from the model, relative to its largest value:')
     console.print(table_of(rows))
     megabytes = out.stat().st_size / 1e6
     console.print(f'{out}: {megabytes:.1f} MB', markup=False, soft_wrap=True)
@@ -76,7 +77,7 @@ def table_of(rows: list[Any]) -> Any:
     """The comparison of an export with its model."""
     from rich.table import Table
 
-    table = Table(title='largest difference from the model, of the largest value')
+    table = Table()
     outputs = list(dict.fromkeys(row.output for row in rows))
     for name in ('images', *outputs):
         table.add_column(name, justify='right')

@@ -1,7 +1,7 @@
 """What the files of a training say: the checkpoint, the classes and the pipeline."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,21 +68,26 @@ def names_and_colors(cfg: Config, checkpoint: Any) -> tuple[list[str], Any]:
     Raises:
         ConfigError: The classes are named nowhere.
     """
-    own = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
-    metas = [(own or {}).get('dataset_meta')]
-    for dataset in datasets_of(cfg, 'test_dataloader'):
-        dataset_class: Any = resolve_type(dataset, cfg.get('default_scope'))
-        metas += [dataset.get('metainfo'), getattr(dataset_class, 'METAINFO', None)]
-    # mmengine's first versions have written the names in capitals.
-    named = [{key.lower(): x for key, x in (meta or {}).items()} for meta in metas]
-    for meta in named:
-        if meta.get('classes') is not None:
-            meta['classes'] = list(map(str, np.atleast_1d(meta['classes'])))
-            return meta['classes'], chosen_palette(meta)
+    for meta in _metas(cfg, checkpoint):
+        # mmengine's first versions have written the names in capitals.
+        named = {key.lower(): value for key, value in (meta or {}).items()}
+        if named.get('classes') is not None:
+            named['classes'] = list(map(str, np.atleast_1d(named['classes'])))
+            return named['classes'], chosen_palette(named)
     raise ConfigError(
         'neither the checkpoint nor the config names the classes: add '
         "metainfo=dict(classes=(...)) to the config's test data set."
     )
+
+
+def _metas(cfg: Config, checkpoint: Any) -> Iterator[Any]:
+    """What may hold classes and a palette, the best first."""
+    if isinstance(checkpoint, Mapping):
+        yield (checkpoint.get('meta') or {}).get('dataset_meta')
+    for dataset in datasets_of(cfg, 'test_dataloader'):
+        yield dataset.get('metainfo')
+        dataset_class: Any = resolve_type(dataset, cfg.get('default_scope'))
+        yield getattr(dataset_class, 'METAINFO', None)
 
 
 class InferencePipeline:
