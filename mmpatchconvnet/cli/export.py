@@ -1,7 +1,8 @@
-"""Write a trained model as an ONNX file, and check that it computes the same.
+"""Write a trained model as a file to run elsewhere, and compare the two.
 
 mmpatchconvnet export work_dirs/NAME --out model.onnx
 mmpatchconvnet export CONFIG CHECKPOINT --out model.onnx --preprocess --fp16
+mmpatchconvnet export work_dirs/NAME --format torch --out model.pt2
 mmpatchconvnet predict model.onnx pictures/ --out found
 
 The file is run on images of three sizes that the export has not seen. If an output
@@ -14,12 +15,23 @@ from typing import Any
 
 from mmpatchconvnet.cli.errors import exit_on
 
+FORMATS = dict(onnx='.onnx', torch='.pt2')
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option('model', help='work dir of a training, or a config file')
     option('checkpoint', nargs='?', help='checkpoint of the config')
-    option('--out', type=Path, required=True, metavar='FILE', help='the .onnx file')
+    option(
+        '--format',
+        choices=FORMATS,
+        default='onnx',
+        help='onnx, or torch for code that is compiled for the CPU of this machine by '
+        'AOTInductor, which needs a C++ compiler (%(default)s)',
+    )
+    option(
+        '--out', type=Path, required=True, metavar='FILE', help='ends in .onnx or .pt2'
+    )
     option('--overwrite', action='store_true', help='replace FILE if it exists')
     option(
         '--features',
@@ -43,22 +55,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(
     model: str,
     checkpoint: str | None,
+    format: str,
     out: Path,
     overwrite: bool,
     int8: str | None,
     **settings: Any,
 ) -> None:
-    if out.suffix != '.onnx':
-        raise SystemExit(f'error: {out} does not end in .onnx: name it so.')
+    if out.suffix != FORMATS[format]:
+        raise SystemExit(
+            f'error: {out} does not end in {FORMATS[format]}, as files of --format '
+            f'{format} do: name it so, or give another format.'
+        )
     if out.exists() and not overwrite:
         raise SystemExit(
             f'error: {out} exists: give another name, or --overwrite to replace it.'
         )
     if int8 and settings['fp16']:
         raise SystemExit('error: --int8 and --fp16 are both given: choose one.')
+    if format == 'torch' and (int8 or settings['fp16']):
+        raise SystemExit(
+            'error: --format torch is given with --int8 or --fp16: leave them out, or '
+            'give --format onnx.'
+        )
     from rich.console import Console
 
-    from mmpatchconvnet.export.write import write_onnx
+    from mmpatchconvnet.export.write import write_checked
     from mmpatchconvnet.inference.host_model import HostModel
 
     console = Console(highlight=False)
@@ -66,7 +87,7 @@ def run(
         out.parent.mkdir(parents=True, exist_ok=True)
         host = HostModel(model, checkpoint, 'cpu', None, min_score=0)
         with console.status('exporting, which takes one to three minutes'):
-            rows = write_onnx(host, out, calibration=int8, **settings)
+            rows = write_checked(host, out, format=format, calibration=int8, **settings)
     console.print('Largest difference from the model, relative to its largest value:')
     console.print(table_of(rows))
     megabytes = out.stat().st_size / 1e6

@@ -1,4 +1,4 @@
-"""Compare an ONNX file with the model it was exported from."""
+"""Compare an exported file with the model it was exported from."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from mmpatchconvnet.export.graphs import make_graph
-from mmpatchconvnet.export.onnx_file import need
+from mmpatchconvnet.inference.exported_files import open_file
 
 # Batch, height and width that no trace has seen.
 SIZES = ((1, 160, 224), (2, 193, 129), (1, 75, 310))
@@ -29,12 +29,12 @@ def compare(
     sizes: Iterable[tuple[int, int, int]] = SIZES,
     tolerance: float = 1e-4,
 ) -> list[Row]:
-    """Run a file in onnxruntime and its model in torch on the same random images.
+    """Run an exported file, and its model in torch, on the same random images.
 
     Args:
         model: The model, or `make_graph(model, preprocess=True)` if the file holds the
             preprocessing.
-        path: The ONNX file.
+        path: The exported file.
         sizes: Batch, height and width; of a detector the batch is always 1.
         tolerance: Largest difference that counts as agreed.
 
@@ -43,13 +43,9 @@ def compare(
         `object_differences`.
 
     Raises:
-        ValueError: A model that cannot be exported.
+        ValueError: A model that cannot be exported, or a file that cannot be run.
     """
-    need('onnxruntime')
-    from onnxruntime import InferenceSession
-
-    graph = make_graph(model)
-    session = InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    graph, file = make_graph(model), open_file(path, 'cpu')
     rows = []
     for batch, height, width in sizes:
         size = (batch if 0 in graph.dims else 1, height, width)
@@ -61,9 +57,7 @@ def compare(
                 x.cpu().numpy() for x in graph(*(a.to(device) for a in arguments))
             ]
         inputs = zip(graph.input_names, arguments, strict=True)
-        given = session.run(
-            [*graph.output_names], {name: x.numpy() for name, x in inputs}
-        )
+        given = file.run({name: x.numpy() for name, x in inputs})
         if 'boxes' in graph.output_names:
             found = object_differences(wanted, given, tolerance)
         else:

@@ -11,6 +11,7 @@ from mmpatchconvnet.export.contract import describe
 from mmpatchconvnet.export.graphs import FeatureGraph, make_graph
 from mmpatchconvnet.export.onnx_file import export_onnx
 from mmpatchconvnet.export.quantize import quantize
+from mmpatchconvnet.export.torch_file import export_torch
 from mmpatchconvnet.inference.host_model import HostModel
 
 TOLERANCE = 1e-4  # largest difference in float32, relative to the largest value
@@ -21,21 +22,23 @@ class ExportError(ValueError):
     """The exported file disagrees with the model."""
 
 
-def write_onnx(
+def write_checked(
     host: HostModel,
     out: Path,
     *,
+    format: str = 'onnx',
     features: bool = False,
     preprocess: bool = False,
     fp16: bool = False,
     calibration: Any = None,
     sizes: Sequence[tuple[int, int, int]] = SIZES,
 ) -> list[Row]:
-    """Fold a model, write it as an ONNX file and compare the two.
+    """Fold a model, write it as a file and compare the two.
 
     Args:
         host: The model, in float32.
         out: The file. An earlier one stays if the new one is wrong.
+        format: `onnx`, or `torch` for a package of AOTInductor.
         features: Export the maps of backbone and necks only.
         preprocess: Normalize and pad within the graph.
         fp16: Compute in half precision.
@@ -58,7 +61,10 @@ def write_onnx(
     graph = kind(host.module, preprocess)
     with TemporaryDirectory(dir=out.parent, prefix='.export') as folder:
         path = Path(folder) / out.name
-        export_onnx(graph, path, fp16=fp16, metadata=metadata)
+        if format == 'torch':
+            export_torch(graph, path, metadata=metadata)
+        else:
+            export_onnx(graph, path, fp16=fp16, metadata=metadata)
         tolerance = TOLERANCE_FP16 if fp16 else TOLERANCE
         rows = compare(graph, path, sizes, tolerance)
         if wrong := [row for row in rows if not row.agreed]:

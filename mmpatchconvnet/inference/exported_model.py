@@ -1,7 +1,4 @@
-"""A model that `mmpatchconvnet export` wrote, run by ONNX Runtime.
-
-It needs neither PyTorch nor OpenMMLab.
-"""
+"""A model that `mmpatchconvnet export` wrote. ONNX files need no PyTorch."""
 
 import json
 from pathlib import Path
@@ -9,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mmpatchconvnet.inference.exported_files import open_file
 from mmpatchconvnet.inference.exported_steps import (
     apply_step,
     normalize,
@@ -43,12 +41,12 @@ class ExportedModel:
 
     Raises:
         ValueError: The file cannot be read, is not one of `mmpatchconvnet export`, or
-            ONNX Runtime is not installed or cannot use the device.
+            what runs it is not installed or cannot use the device.
     """
 
     def __init__(self, path: str | Path, device: str | None, min_score: float) -> None:
-        self.session = open_session(path, device)
-        text = self.session.get_modelmeta().custom_metadata_map.get(METADATA)
+        self.file = open_file(path, device)
+        text = self.file.metadata.get(METADATA)
         self.says: dict[str, Any] = json.loads(text) if text else {}
         if self.says.get('task') not in KINDS:
             raise ValueError(
@@ -79,7 +77,7 @@ class ExportedModel:
         if self.kind is Detection:
             return [(self._objects(one), None) for one in batch]
         images = np.stack([one['inputs'] for one in batch])
-        outputs = self.session.run(None, dict(images=images))
+        outputs = self.file.run(dict(images=images))
         if self.kind is Classification:
             return [((int(x.argmax()), x.astype(np.float32)), None) for x in outputs[0]]
         pairs = zip(outputs[0], batch, strict=True)
@@ -87,7 +85,7 @@ class ExportedModel:
 
     def logits(self, prepared: dict) -> Array:
         """The logits (C, H, W) of a prepared picture, at its size."""
-        (logits,) = self.session.run(None, self.inputs_of(prepared))
+        (logits,) = self.file.run(self.inputs_of(prepared))
         return self._of_picture(logits[0], prepared)
 
     def inputs_of(self, prepared: dict) -> dict[str, Array]:
@@ -110,7 +108,7 @@ class ExportedModel:
 
     def _objects(self, prepared: dict) -> Objects:
         size, shape = prepared['size'], prepared['shape']
-        found = self.session.run(None, self.inputs_of(prepared))
+        found = self.file.run(self.inputs_of(prepared))
         boxes, labels, scores = found[:3]
         order = np.argsort(-scores, kind='stable')
         order = order[scores[order] >= self.min_score]
@@ -124,42 +122,3 @@ class ExportedModel:
                 for index, box in zip(order, boxes, strict=True)
             ]
         return Objects(labels[order], scores[order].astype(np.float32), boxes, crops)
-
-
-def open_session(path: str | Path, device: str | None) -> Any:
-    """An ONNX Runtime session, on the CPU or on a GPU.
-
-    Raises:
-        ValueError: ONNX Runtime is missing, has no such device, or cannot read the
-            file.
-    """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ValueError(
-            f'{path} needs ONNX Runtime: install it with pip install onnxruntime.'
-        ) from None
-    if not Path(path).is_file():
-        raise ValueError(f'{path} is not a file: give an exported model.')
-    name = 'CUDAExecutionProvider'
-    has_gpu = name in onnxruntime.get_available_providers()
-    if device not in (None, 'cpu') and not (has_gpu and device.startswith('cuda')):
-        raise ValueError(
-            f'device={device} cannot be used by ONNX Runtime here: give cpu, or '
-            'install onnxruntime-gpu.'
-        )
-    _, _, number = (device or '').partition(':')
-    gpu = [(name, dict(device_id=number or '0'))] if has_gpu and device != 'cpu' else []
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    # Waiting threads must not spin: other programs share the cores.
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-    try:
-        return onnxruntime.InferenceSession(
-            str(path), options, providers=[*gpu, 'CPUExecutionProvider']
-        )
-    except Exception as error:  # of a kind that ONNX Runtime does not export
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f'{path} cannot be read by ONNX Runtime ({reason}): export it again.'
-        ) from None

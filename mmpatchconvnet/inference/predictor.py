@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mmpatchconvnet.inference.exported_files import ENDINGS
 from mmpatchconvnet.inference.exported_model import ExportedModel
 from mmpatchconvnet.inference.pictures import Picture, PictureError
 from mmpatchconvnet.inference.results import (
@@ -35,7 +36,7 @@ class Predictor:
 
     Args:
         model: The work dir of a training, or a config file, or `PACKAGE::NAME`; or an
-            ONNX file that `mmpatchconvnet export` wrote, which runs without PyTorch.
+            file that `mmpatchconvnet export` wrote; ONNX files run without PyTorch.
         checkpoint: The checkpoint of a config; of a work dir by default the best one,
             if the training has kept one, or else the last one.
         device: `cpu`, `cuda`, ...; by default a GPU if torch finds one.
@@ -203,7 +204,7 @@ def open_model(
     Raises:
         ValueError: The model cannot be opened.
     """
-    if Path(model).suffix != '.onnx':
+    if Path(model).suffix not in ENDINGS:
         # Imports PyTorch and a host, which exported files do without.
         from mmpatchconvnet.inference.host_model import HostModel
 

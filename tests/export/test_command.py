@@ -128,6 +128,8 @@ def test_a_file_that_disagrees_is_not_written(monkeypatch, work_dir, tmp_path):
     ('arguments', 'message'),
     [
         (['--out', 'a.bin'], r'a.bin does not end in .onnx'),
+        (['--out', 'a.onnx', '--format', 'torch'], r'a.onnx does not end in .pt2'),
+        (['--out', 'a.pt2', '--format', 'torch', '--fp16'], r'--format torch is given'),
         (['--out', 'there.onnx'], r'there.onnx exists: .*--overwrite'),
         (['--out', 'a.onnx', '--int8', 'b', '--fp16'], r'choose one'),
     ],
