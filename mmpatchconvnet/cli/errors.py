@@ -10,4 +10,8 @@ def exit_on(*kinds: type[Exception]) -> Iterator[None]:
     try:
         yield
     except kinds as error:
-        raise SystemExit(f'error: {error}') from None
+        text = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            path = error.filename2 or error.filename
+            text = f'{path} cannot be used ({error.strerror}): give another path.'
+        raise SystemExit(f'error: {text}') from None

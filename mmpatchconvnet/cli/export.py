@@ -66,9 +66,13 @@ def run(
             f'error: {out} does not end in {FORMATS[format]}, as files of --format '
             f'{format} do: name it so, or give another format.'
         )
-    if out.exists() and not overwrite:
+    if out.is_dir():
+        raise SystemExit(f'error: {out} is a folder: give the name of a file.')
+    there = [path for path in (out, Path(f'{out}.data')) if path.exists()]
+    if there and not overwrite:
         raise SystemExit(
-            f'error: {out} exists: give another name, or --overwrite to replace it.'
+            f'error: {there[0]} exists: give another name, or --overwrite to replace '
+            'it.'
         )
     if int8 and settings['fp16']:
         raise SystemExit('error: --int8 and --fp16 are both given: choose one.')
@@ -77,19 +81,36 @@ def run(
             'error: --format torch is given with --int8 or --fp16: leave them out, or '
             'give --format onnx.'
         )
+    if int8 and settings['features']:
+        raise SystemExit(
+            'error: --int8 is given with --features, whose file does not say how '
+            'pictures are prepared: leave one out.'
+        )
     from rich.console import Console
 
+    from mmpatchconvnet.export.onnx_file import need
+    from mmpatchconvnet.export.quantize import readers_of
     from mmpatchconvnet.export.write import write_checked
     from mmpatchconvnet.inference.host_model import HostModel
 
     console = Console(highlight=False)
     with exit_on(ValueError, OSError, ImportError):
+        # Exporting takes minutes, so what can be seen at once comes first.
+        if format == 'onnx':
+            need('onnx', 'onnxscript', 'onnxruntime')
+        if int8:
+            readers_of(int8)
         out.parent.mkdir(parents=True, exist_ok=True)
         host = HostModel(model, checkpoint, 'cpu', None, min_score=0)
         with console.status('exporting, which takes one to three minutes'):
             rows = write_checked(host, out, format=format, calibration=int8, **settings)
     console.print('Largest difference from the model, relative to its largest value:')
     console.print(table_of(rows))
+    if not any(row.found for row in rows):
+        console.print(
+            'The model finds no object in these random images, so nothing was '
+            'compared: compare its predictions of your own pictures.'
+        )
     megabytes = out.stat().st_size / 1e6
     console.print(f'{out}: {megabytes:.1f} MB', markup=False, soft_wrap=True)
 
@@ -100,12 +121,12 @@ def table_of(rows: list[Any]) -> Any:
 
     table = Table()
     outputs = list(dict.fromkeys(row.output for row in rows))
-    for name in ('images', *outputs):
+    detects = 'boxes' in outputs
+    for name in ('images', *(['objects'] * detects), *outputs):
         table.add_column(name, justify='right')
     for size in dict.fromkeys(row.size for row in rows):
-        found = {
-            row.output: f'{row.difference:.1e}' for row in rows if row.size == size
-        }
-        images = '{} x {} x {}'.format(*size)
-        table.add_row(images, *(found[name] for name in outputs))
+        of_size = [row for row in rows if row.size == size]
+        count = [str(of_size[0].found)] * detects
+        differences = [f'{row.difference:.1e}' for row in of_size]
+        table.add_row('{} x {} x {}'.format(*size), *count, *differences)
     return table

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option('--overwrite', action='store_true', help='replace earlier results')
     option('--recursive', action='store_true', help='read folders within SOURCE too')
     option('--batch-size', type=int, default=1, help='pictures at a time (%(default)s)')
-    option('--device', help='cpu, cuda, ... (default: a GPU if torch finds one)')
+    option('--device', help='cpu, cuda, ... (default: a GPU if there is one)')
     add_deploy(parser)
     option(
         '--min-score',

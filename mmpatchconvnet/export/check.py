@@ -21,6 +21,7 @@ class Row(NamedTuple):
     output: str
     difference: float  # largest one, relative to the largest value
     agreed: bool
+    found: int  # objects of a detector, or images
 
 
 def compare(
@@ -63,7 +64,7 @@ def compare(
         else:
             found = [difference(*pair) for pair in zip(wanted, given, strict=True)]
         rows += [
-            Row(size, name, value, value <= tolerance)
+            Row(size, name, value, value <= tolerance, len(wanted[0]))
             for name, value in zip(graph.output_names, found, strict=True)
         ]
     return rows
@@ -93,7 +94,7 @@ def object_differences(
     count = len(many[0])
     if not count:
         return [0.0] * len(wanted)
-    last = count - 1 - int(tolerance * count)
+    last = count - 1 - int(min(tolerance, 0.5) * count)
     found = []
     for a, b, c in zip(few, many, wanted, strict=True):
         largest = float(np.abs(c).max(initial=0)) or 1.0

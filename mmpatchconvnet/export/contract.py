@@ -2,6 +2,7 @@
 
 A JSON object under the key `mmpatchconvnet` of the file's metadata:
 
+- `version`: 1;
 - `task`: `classifier`, `segmentor` or `detector`;
 - `classes`, `palette`: as those of `Predictor`;
 - `steps`: the resizing and cropping of the test pipeline, see `exported_steps`;
@@ -13,9 +14,12 @@ A JSON object under the key `mmpatchconvnet` of the file's metadata:
 import json
 from typing import Any
 
+import numpy as np
+
 from mmpatchconvnet.export.preprocess import Preprocess
-from mmpatchconvnet.inference.exported_model import KINDS, METADATA
+from mmpatchconvnet.inference.exported_model import KINDS, METADATA, VERSION
 from mmpatchconvnet.inference.host_model import HostModel
+from mmpatchconvnet.inference.model_files import kind_of_step
 from mmpatchconvnet.inference.results import Classification, Segmentation
 
 STEPS = dict(
@@ -39,10 +43,13 @@ def describe(host: HostModel, preprocess: bool) -> dict[str, str]:
     """
     names = {kind: name for name, kind in KINDS.items()}
     before = Preprocess(host.module.data_preprocessor)
+    named = isinstance(host.palette, str)  # such as 'random'
+    palette = np.array(host.palette)
     says: dict[str, Any] = dict(
+        version=VERSION,
         task=names[host.kind],
         classes=list(host.classes),
-        palette=host.palette and [list(map(int, color)) for color in host.palette],
+        palette=None if named or host.palette is None else palette.tolist(),
         steps=steps_of(host),
         preprocess=None if preprocess else numbers_of(before),
     )
@@ -70,14 +77,15 @@ def steps_of(host: HostModel) -> list[dict[str, Any]]:
     Raises:
         ValueError: A step or an argument that is not in `STEPS`.
     """
-    if host.pipeline.keeps_loader:
+    if host.pipeline.keeps_loader or host.pipeline.as_float:
         raise ValueError(
             'the loader of the config reads other pixels than a colour picture of 8 '
-            'bits: use LoadImageFromFile with color_type="color" to export it.'
+            'bits: use LoadImageFromFile with color_type="color" and without '
+            'to_float32 to export it.'
         )
     found = []
     for step in host.pipeline.settings:
-        name = step['type'].rpartition('.')[-1]
+        name = kind_of_step(step)
         if name.startswith('Pack'):
             continue
         unknown = [key for key in step if key not in (*STEPS.get(name, ()), *IGNORED)]

@@ -117,6 +117,12 @@ class SegmentorGraph(Graph):
         check_type(model, EncoderDecoder)
         keeps_method(model.decode_head, 'predict', BaseDecodeHead)
         keeps_method(model.decode_head, 'predict_by_feat', BaseDecodeHead)
+        mode = model.test_cfg.get('mode', 'whole')
+        if mode != 'whole':
+            raise ValueError(
+                f"mode={mode!r} in the segmentor's test_cfg cannot be exported: use "
+                "mode='whole', and tiles in Predictor for large pictures."
+            )
         super().__init__(model, preprocess)
         self.output_names = ('logits',)
 

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from mmpatchconvnet.export.resizing import pad_to
 
+KNOWN = ('ClsDataPreprocessor', 'DetDataPreprocessor', 'SegDataPreProcessor')
+
 
 class Preprocess(nn.Module):
     """Channel order, normalization and padding of a host's data preprocessor.
@@ -22,6 +24,11 @@ class Preprocess(nn.Module):
 
     def __init__(self, settings: Any) -> None:
         super().__init__()
+        if type(settings).__name__ not in KNOWN:
+            raise ValueError(
+                f'{type(settings).__name__} prepares images otherwise than '
+                f'{", ".join(KNOWN)}, which can be exported: use one of them.'
+            )
         test_cfg = getattr(settings, 'test_cfg', None) or {}  # of mmseg
         if test_cfg.get('size') is not None:
             raise ValueError(

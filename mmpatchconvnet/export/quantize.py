@@ -1,9 +1,11 @@
 """Convert an exported model to integers of 8 bits."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mmpatchconvnet.inference.exported_model import ExportedModel
 from mmpatchconvnet.inference.pictures import PictureError
@@ -43,6 +45,18 @@ def quantize(path: Path, out: Path, pictures: Any) -> None:
         )
 
 
+def readers_of(pictures: Any) -> Sequence[Any]:
+    """Functions that read the pictures of a source.
+
+    Raises:
+        ValueError: There is no such source, it has no pictures, or it is a video.
+    """
+    readers: Any = open_source(pictures, recursive=True).readers
+    if not isinstance(readers, list):
+        raise ValueError(f'{pictures} is a video: give a folder of pictures.')
+    return readers
+
+
 class Calibration:
     """Inputs of a model, one at a time, as ONNX Runtime asks for them."""
 
@@ -50,10 +64,11 @@ class Calibration:
         self.inputs = self._read(model, pictures)
 
     def _read(self, model: ExportedModel, pictures: Any) -> Iterator[dict[str, Any]]:
-        readers = [*open_source(pictures, recursive=True).readers]
+        readers = readers_of(pictures)
         # Spread over the source: the first ones are often all of one class.
-        step = max(1, len(readers) // CALIBRATION_PICTURES)
-        chosen = readers[::step][:CALIBRATION_PICTURES]
+        number = min(len(readers), CALIBRATION_PICTURES)
+        places = np.linspace(0, len(readers) - 1, number).astype(int)
+        chosen = [readers[place] for place in places]
         count = 0
         for picture in Source(chosen, len(chosen)):
             if not isinstance(picture, PictureError):

@@ -38,7 +38,8 @@ def export_torch(
         metadata: Texts to store in the file.
 
     Raises:
-        ValueError: A model that cannot be exported, or there is no C++ compiler.
+        ValueError: A model that cannot be exported, such as a Mask R-CNN, or there is
+            no C++ compiler.
     """
     if not any(map(shutil.which, COMPILERS)):
         raise ValueError(
@@ -46,6 +47,11 @@ def export_torch(
             '--format onnx.'
         )
     graph = deepcopy(make_graph(model, preprocess)).cpu()
+    if 'masks' in graph.output_names:
+        raise ValueError(
+            'masks are wrong in packages of AOTInductor (torch 2.14): give --format '
+            'onnx for a Mask R-CNN.'
+        )
     switch_to_deploy(graph.model)
     batch, height, width = TRACED
     arguments = graph.example(batch if 0 in graph.dims else 1, height, width)

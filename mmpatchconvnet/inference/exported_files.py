@@ -38,13 +38,14 @@ class OnnxFile:
             ) from None
         name = 'CUDAExecutionProvider'
         has_gpu = name in onnxruntime.get_available_providers()
-        if device not in (None, 'cpu') and not (has_gpu and device.startswith('cuda')):
+        device = None if device in ('cpu', 'cpu:0') else device or 'gpu'
+        if device not in (None, 'gpu') and not (has_gpu and device.startswith('cuda')):
             raise ValueError(
                 f'device={device} cannot be used by ONNX Runtime here: give cpu, or '
                 'install onnxruntime-gpu.'
             )
         _, _, number = (device or '').partition(':')
-        use_gpu = has_gpu and device != 'cpu'
+        use_gpu = has_gpu and device is not None
         gpu = [(name, dict(device_id=number or '0'))] if use_gpu else []
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only
@@ -73,7 +74,7 @@ class TorchFile:
     """
 
     def __init__(self, path: str | Path, device: str | None) -> None:
-        if device not in (None, 'cpu'):
+        if device not in (None, 'cpu', 'cpu:0'):
             raise ValueError(
                 f'device={device} is given for {path}, which was compiled for a CPU: '
                 'leave it out.'

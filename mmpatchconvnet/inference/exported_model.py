@@ -25,6 +25,8 @@ from mmpatchconvnet.inference.results import (
 
 Array = np.ndarray
 METADATA = 'mmpatchconvnet'  # the key of what an exported file says about itself
+VERSION = 1  # of these texts
+NEEDED = {'version', 'task', 'classes', 'palette', 'steps', 'preprocess'}
 KINDS: dict[str, type[Result]] = dict(
     classifier=Classification, segmentor=Segmentation, detector=Detection
 )
@@ -46,13 +48,7 @@ class ExportedModel:
 
     def __init__(self, path: str | Path, device: str | None, min_score: float) -> None:
         self.file = open_file(path, device)
-        text = self.file.metadata.get(METADATA)
-        self.says: dict[str, Any] = json.loads(text) if text else {}
-        if self.says.get('task') not in KINDS:
-            raise ValueError(
-                f'{path} does not say how pictures are prepared for it: export a '
-                'classifier, detector or segmentor with mmpatchconvnet export.'
-            )
+        self.says = contract_of(path, self.file.metadata.get(METADATA, ''))
         self.kind = KINDS[self.says['task']]
         self.classes, self.palette = self.says['classes'], self.says['palette']
         self.min_score = min_score
@@ -122,3 +118,22 @@ class ExportedModel:
                 for index, box in zip(order, boxes, strict=True)
             ]
         return Objects(labels[order], scores[order].astype(np.float32), boxes, crops)
+
+
+def contract_of(path: str | Path, text: str) -> dict[str, Any]:
+    """What a file says about itself.
+
+    Raises:
+        ValueError: It is not a text of this version of `mmpatchconvnet export`.
+    """
+    try:
+        says = json.loads(text)
+    except ValueError:
+        says = None
+    complete = isinstance(says, dict) and says.keys() >= NEEDED
+    if not complete or says['version'] != VERSION or says['task'] not in KINDS:
+        raise ValueError(
+            f'{path} does not say how pictures are prepared for it: export a '
+            'classifier, detector or segmentor with mmpatchconvnet export.'
+        )
+    return says

@@ -127,20 +127,18 @@ def resize_logits(logits: Array, shape: tuple[int, int], align_corners: bool) ->
     """Logits (C, h, w) at another size (C, H, W), bilinear as in PyTorch."""
     if logits.shape[1:] == shape:
         return logits
+    if not align_corners:
+        size = shape[::-1]
+        return np.stack([cv2.resize(channel, size) for channel in logits])
     down, across = (
-        _interpolation(new, old, align_corners)
+        _interpolation(new, old)
         for new, old in zip(shape, logits.shape[1:], strict=True)
     )
     return down @ logits @ across.T
 
 
-def _interpolation(new: int, old: int, align_corners: bool) -> Array:
-    """Weights (new, old) of a linear interpolation."""
-    places: Array = np.arange(new, dtype=np.float64)
-    if align_corners:
-        places *= (old - 1) / max(new - 1, 1)
-    else:
-        places = (places + 0.5) * old / new - 0.5
-    places = places.clip(0, old - 1)
+def _interpolation(new: int, old: int) -> Array:
+    """Weights (new, old) of a linear interpolation from the first to the last value."""
+    places: Array = np.arange(new, dtype=np.float64) * (old - 1) / max(new - 1, 1)
     distance = np.abs(places[:, None] - np.arange(old))
     return np.clip(1 - distance, 0, None).astype(np.float32)

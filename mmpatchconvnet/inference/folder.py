@@ -61,7 +61,9 @@ def predict_folder(
     """
     if not overwrite:
         check_is_free(out)
-    pictures = open_source(source, recursive, scale, skip=out)
+    pictures = open_source(
+        source, recursive, scale, skip=[out / name for name in OUTPUTS]
+    )
     results = predictor.predict(pictures, batch_size)
     start, done, unread = time.monotonic(), 0, 0
     settings = predictor.kind, predictor.classes, predictor.palette
@@ -81,7 +83,12 @@ def predict_folder(
 
 
 def check_is_free(out: Path) -> None:
-    """Raise `ValueError` if a folder has files of the names that are written."""
+    """Raise `ValueError` if a folder has files of the names that are written.
+
+    Also if it is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f'{out} is a file: give a folder for the results.')
     found = [name for name in OUTPUTS if (out / name).exists()]
     if found:
         raise ValueError(

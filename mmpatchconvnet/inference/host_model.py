@@ -1,5 +1,6 @@
 """A trained model of mmpretrain, mmdet or mmseg, run by PyTorch."""
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ class HostModel:
             )
         skip_low_scores(cfg.model, min_score)
         content = load_checkpoint(weights, map_location='cpu', logger='silent')
+        self.classes: Sequence[str]
+        self.palette: Any
         self.classes, self.palette = names_and_colors(cfg, content)
         with self._in_scope():
             self.module: Any = build_model(cfg)
@@ -95,18 +98,8 @@ class HostModel:
         return [(self._fields(sample), sample) for sample in self._samples(batch)]
 
     def logits(self, prepared: dict) -> Array:
-        """The logits (C, H, W) of a prepared picture, at its size.
-
-        Raises:
-            ConfigError: A segmentor with one output channel.
-        """
-        logits = to_array(self._samples([prepared])[0].seg_logits.data)
-        if len(logits) == 1:
-            raise ConfigError(
-                'tiles are asked for, but this segmentor has one output channel, with '
-                'a threshold instead of logits: leave them out.'
-            )
-        return logits
+        """The logits (C, H, W) of a prepared picture, at its size."""
+        return to_array(self._samples([prepared])[0].seg_logits.data)
 
     def _samples(self, batch: list[dict]) -> list[Any]:
         """The host's data samples, on the CPU.

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 
 from mmpatchconvnet.config_files import ConfigError, datasets_of, resolve_type
+from mmpatchconvnet.inference.exported_files import ENDINGS
 from mmpatchconvnet.inference.pictures import Picture
 from mmpatchconvnet.visualization.sheets import chosen_palette
 
@@ -24,6 +25,11 @@ def config_and_checkpoint(
     """
     folder = Path(model)
     if not folder.is_dir():
+        if folder.suffix in ENDINGS:
+            raise ConfigError(
+                f'{model} is exported already: give the work dir of a training, or a '
+                'config and a checkpoint.'
+            )
         if checkpoint is None:
             fault = 'came without a checkpoint' if folder.exists() else 'does not exist'
             raise ConfigError(
@@ -109,10 +115,12 @@ class InferencePipeline:
                 'the config has no test_dataloader with a pipeline: add one to say how '
                 'pictures are prepared.'
             )
-        steps = [s for s in datasets[0]['pipeline'] if 'Annotation' not in _kind(s)]
+        steps = [
+            s for s in datasets[0]['pipeline'] if 'Annotation' not in kind_of_step(s)
+        ]
         loader = steps[0]
         self.as_float = loader.get('to_float32', False)
-        self.keeps_loader = _kind(loader) != 'LoadImageFromFile' or (
+        self.keeps_loader = kind_of_step(loader) != 'LoadImageFromFile' or (
             loader.get('color_type', 'color') != 'color'
             or loader.get('imdecode_backend', 'cv2') != 'cv2'
         )
@@ -147,7 +155,7 @@ class InferencePipeline:
         return prepared
 
 
-def _kind(step: dict) -> str:
+def kind_of_step(step: dict) -> str:
     """The type of a pipeline step, without its scope."""
     kind: Any = step['type']
     return (kind if isinstance(kind, str) else kind.__name__).split('.')[-1]

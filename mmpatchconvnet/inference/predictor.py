@@ -1,9 +1,9 @@
 """Run a trained model on pictures: one interface for the three tasks."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -26,6 +26,20 @@ from mmpatchconvnet.inference.tiling import (
 
 Array = np.ndarray
 log = logging.getLogger(__name__)
+
+
+class Model(Protocol):
+    """What a `Predictor` calls; `prepare` returns a dict with `inputs`, an array."""
+
+    kind: type[Result]
+    classes: Sequence[str]
+    palette: Any
+
+    def prepare(self, picture: Picture, image: Array) -> dict[str, Any]: ...
+
+    def run(self, batch: list[dict[str, Any]]) -> list[tuple[tuple, Any]]: ...
+
+    def logits(self, prepared: dict[str, Any]) -> Array: ...
 
 
 class Predictor:
@@ -171,7 +185,13 @@ class Predictor:
         """The result of a picture that is larger than a tile."""
 
         def logits_of(image: Array) -> Array:
-            return self.model.logits(self.model.prepare(picture, image))
+            logits = self.model.logits(self.model.prepare(picture, image))
+            if len(logits) == 1:
+                raise ValueError(
+                    f'tile={tile} is given for a segmentor with one output channel, '
+                    'which has a threshold instead of logits: leave it out.'
+                )
+            return logits
 
         def detect(image: Array) -> Objects:
             ((fields, _),) = self.model.run([self.model.prepare(picture, image)])
@@ -198,7 +218,7 @@ def open_model(
     device: str | None,
     deploy: str | None,
     min_score: float,
-) -> Any:
+) -> Model:
     """The model of a training or of an exported file; see `Predictor`.
 
     Raises:

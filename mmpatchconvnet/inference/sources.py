@@ -4,7 +4,7 @@ import codecs
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from glob import glob, has_magic
 from itertools import count as count_up
@@ -76,7 +76,7 @@ def open_source(
     source: Any,
     recursive: bool = False,
     scale: Scale | None = None,
-    skip: Path | None = None,
+    skip: Sequence[Path] = (),
 ) -> Source:
     """Find the pictures of a source.
 
@@ -92,7 +92,8 @@ def open_source(
             - a list, tuple or iterator of arrays and picture files.
         recursive: Read the folders within a folder too.
         scale: Stored values that become black and white; see `read_picture`.
-        skip: A folder within the source that is left out, such as that of the results.
+        skip: Folders that are left out where they lie within the source, such as
+            drawings of an earlier run.
 
     Raises:
         ValueError: There is no such source, or no picture in it.
@@ -143,7 +144,7 @@ def _reader(item: Any, number: int, scale: Scale | None) -> Callable[[], Picture
 
 
 def list_files(
-    path: Path, recursive: bool, skip: Path | None = None
+    path: Path, recursive: bool, skip: Sequence[Path] = ()
 ) -> tuple[list[Path], Path]:
     """The files of a source in natural order, and the folder that holds them all.
 
@@ -157,7 +158,9 @@ def list_files(
             for file in found
             if not any(part[0] == '.' for part in file.relative_to(path).parts)
         )
-        return _pictures(visible, skip), path
+        here = path.resolve()
+        within = [x for x in skip if here in x.resolve().parents]
+        return _pictures(visible, within), path
     if path.is_file() and path.suffix.lower() != '.txt':
         return [path], path.parent
     if path.is_file():
@@ -181,15 +184,15 @@ def _text_of(path: Path) -> str:
     return os.fsdecode(content.removeprefix(codecs.BOM_UTF8))
 
 
-def _pictures(files: Iterable[Path], skip: Path | None) -> list[Path]:
-    """The picture files that are not in the folder `skip`, by name, 9 before 10."""
-    skipped = skip and skip.resolve()
+def _pictures(files: Iterable[Path], skip: Iterable[Path]) -> list[Path]:
+    """The picture files that are not in the folders `skip`, by name, 9 before 10."""
+    skipped = {folder.resolve() for folder in skip}
     found = [
         file
         for file in files
         if PICTURES.fullmatch(file.suffix)
         and not file.is_dir()
-        and skipped not in file.resolve().parents
+        and skipped.isdisjoint(file.resolve().parents)
     ]
 
     def key(file: Path) -> list:

@@ -3,15 +3,20 @@
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from config_files import TASKS
 from mmengine.config import Config
 
 from mmpatchconvnet import Predictor, cli
-from mmpatchconvnet.export import write
-from mmpatchconvnet.export.quantize import quantize
+from mmpatchconvnet.deploy import switch_to_deploy
+from mmpatchconvnet.export import compare, write
+from mmpatchconvnet.export.quantize import Calibration, quantize
+from mmpatchconvnet.inference.exported_model import contract_of
+from mmpatchconvnet.inference.host_model import HostModel
 
 pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
@@ -88,6 +93,18 @@ def test_tiles_of_an_exported_file(task, command_export, pictures):
         assert (file.label_map == folder.label_map).mean() > 0.999
     else:
         np.testing.assert_allclose(file.boxes, folder.boxes, atol=1e-3)
+        assert (file.labels == folder.labels).all()
+        assert (file.masks == folder.masks).mean() > 0.999
+
+
+@pytest.mark.seg
+def test_tiles_of_one_output_channel_are_refused(command_export, pictures):
+    for model in command_export('upernet'):
+        predictor = Predictor(model, tile=64, overlap=16)
+        logits = predictor.model.logits
+        predictor.model.logits = lambda prepared, logits=logits: logits(prepared)[:1]
+        with pytest.raises(ValueError, match=r'tile=64 .*one output channel'):
+            next(predictor(pictures))
 
 
 @pytest.mark.cls
@@ -112,6 +129,40 @@ def test_integers_of_8_bits(command_export, pictures, tmp_path):
         quantize(plain, small, tmp_path / 'a.png')
 
 
+@pytest.mark.det
+def test_8_bits_of_a_detector_are_compared(command_export, pictures, tmp_path):
+    folder, plain = command_export('mask_rcnn')
+    small = tmp_path / 'small.onnx'
+    quantize(plain, small, pictures)
+    host = HostModel(folder, None, 'cpu', None, 0)
+    rows = compare(switch_to_deploy(host.module), small, tolerance=0.05)
+    assert {row.output for row in rows} == {'boxes', 'labels', 'scores', 'masks'}
+    assert all(row.found for row in rows)
+
+
+@pytest.mark.cls
+def test_calibration_pictures_are_spread_over_the_folder(tmp_path, monkeypatch):
+    for number in range(45):
+        cv2.imwrite(str(tmp_path / f'{number}.png'), np.full((4, 4), number, np.uint8))
+    read = []
+    model = SimpleNamespace(
+        prepare=lambda picture, image: read.append(image[0, 0, 0]),
+        inputs_of=lambda prepared: {},
+    )
+    calibration = Calibration(model, tmp_path)
+    while calibration.get_next() is not None:
+        pass
+    assert len(read) == 32 and read[0] == 0 and read[-1] == 44
+
+
+@pytest.mark.parametrize(
+    'text', ['', 'not json', '[1]', '{"task": "segmentor"}', '{"version": 2}']
+)
+def test_files_with_other_metadata_are_named(text):
+    with pytest.raises(ValueError, match=r'a\.onnx does not say how pictures'):
+        contract_of('a.onnx', text)
+
+
 @pytest.mark.cls
 def test_a_file_that_disagrees_is_not_written(monkeypatch, work_dir, tmp_path):
     file = tmp_path / 'a.onnx'
@@ -132,6 +183,10 @@ def test_a_file_that_disagrees_is_not_written(monkeypatch, work_dir, tmp_path):
         (['--out', 'a.pt2', '--format', 'torch', '--fp16'], r'--format torch is given'),
         (['--out', 'there.onnx'], r'there.onnx exists: .*--overwrite'),
         (['--out', 'a.onnx', '--int8', 'b', '--fp16'], r'choose one'),
+        (['--out', 'a.onnx', '--int8', 'b', '--features'], r'leave one out'),
+        (['--out', 'a.onnx', '--int8', 'none'], r'none does not exist'),
+        (['--out', 'dir.onnx'], r'dir.onnx is a folder'),
+        (['--out', 'there.onnx/a.onnx'], r'there.onnx.* cannot be used'),
     ],
 )
 def test_mistakes_end_in_one_sentence(
@@ -139,6 +194,7 @@ def test_mistakes_end_in_one_sentence(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'there.onnx').touch()
+    (tmp_path / 'dir.onnx').mkdir()
     code = export(monkeypatch, work_dir('classifier'), *arguments)
     assert re.match(f'error: .*{message}', code)
 

@@ -174,6 +174,26 @@ def test_logits_have_the_size_of_the_images_with_padding_too(build):
         make_graph(model, preprocess=True)
 
 
+@pytest.mark.seg
+def test_sliding_windows_are_refused(build):
+    model = build('upernet')
+    model.test_cfg.update(mode='slide', crop_size=(64, 64), stride=(42, 42))
+    with pytest.raises(ValueError, match=r"mode='slide' .*mode='whole'"):
+        make_graph(model)
+
+
+@pytest.mark.cls
+def test_other_preprocessors_are_refused(build):
+    model = build('classifier')
+
+    class Doubled(type(model.data_preprocessor)):
+        pass
+
+    model.data_preprocessor.__class__ = Doubled
+    with pytest.raises(ValueError, match=r'Doubled prepares images otherwise'):
+        make_graph(model, preprocess=True)
+
+
 def test_other_models_are_refused():
     with pytest.raises(ValueError, match=r'Linear cannot be exported .*FeatureGraph'):
         make_graph(nn.Linear(1, 1))

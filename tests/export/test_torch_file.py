@@ -37,3 +37,9 @@ def test_a_missing_compiler_is_named(monkeypatch):
     monkeypatch.setattr(torch_file, 'COMPILERS', ('no-compiler',))
     with pytest.raises(ValueError, match=r'no-compiler.* is found: .*--format onnx'):
         torch_file.export_torch(None, ROOT / 'a.pt2')
+
+
+@pytest.mark.det
+def test_masks_are_refused(build):
+    with pytest.raises(ValueError, match=r'masks are wrong .*--format onnx'):
+        torch_file.export_torch(build('mask_rcnn'), ROOT / 'a.pt2')

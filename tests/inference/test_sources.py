@@ -132,13 +132,13 @@ def test_dark_pictures_are_told_once(caplog):
     assert line.startswith('array 2 ') and '--scale 0 4095' in line
 
 
-def test_a_folder_is_left_out(tmp_path):
+def test_folders_are_left_out_within_the_source_only(tmp_path):
     write(tmp_path, 'a.png', 'out/pictures/a.png', 'outer/a.png')
-    skip = tmp_path / 'out'
+    skip = [tmp_path / 'out/pictures', tmp_path / 'none']
     assert names(tmp_path, recursive=True, skip=skip) == ['a.png', 'outer/a.png']
-    glob = f'{tmp_path}/**/*.png'
-    assert names(glob, skip=skip) == ['a.png', 'outer/a.png']
-    assert names(tmp_path, recursive=True, skip=tmp_path / 'none') == names(glob)
+    assert names(f'{tmp_path}/**/*.png', skip=skip) == ['a.png', 'outer/a.png']
+    assert names(tmp_path / 'out/pictures', skip=skip) == ['a.png']
+    assert names(tmp_path, skip=[tmp_path, tmp_path.parent]) == ['a.png']
 
 
 def test_a_folder_that_is_called_like_a_picture(tmp_path):
