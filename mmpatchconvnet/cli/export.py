@@ -6,7 +6,8 @@ mmpatchconvnet export work_dirs/NAME --format torch --out model.pt2
 mmpatchconvnet predict model.onnx pictures/ --out found
 
 The file is run on images of three sizes that the export has not seen. If an output
-differs from the model's, the exit status is 1 and no file is written.
+differs from the model's, the exit status is 1 and no file is written; 8 bits are not
+held to a limit.
 """
 
 import argparse
@@ -47,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option(
         '--int8',
         metavar='PICTURES',
-        help='convert to integers of 8 bits, with ranges of values from 32 pictures of '
-        'a folder',
+        help='convert to integers of 8 bits, with ranges of values from 32 pictures '
+        'of a folder and the folders within it',
     )
 
 

@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='?',
         const=8008,
         metavar='PORT',
-        help='open a page on this computer instead, to drop pictures on (8008)',
+        help='open a page on this computer instead, to drop pictures on (8008; 0 for '
+        'any free port)',
     )
     option('--overwrite', action='store_true', help='replace earlier results')
     option('--recursive', action='store_true', help='read folders within SOURCE too')
@@ -91,11 +92,19 @@ def run(
 ) -> None:
     least, most = (1, 2) if serve is None else (0, 1)
     if not least <= len(paths) <= most or (serve is None) != (out is not None):
-        raise SystemExit(
-            f'error: {len(paths)} paths are given after the model, '
-            f'{"with" if out else "without"} --out: give MODEL [CHECKPOINT] SOURCE '
-            '--out DIR, or MODEL [CHECKPOINT] --serve.'
+        given = ', '.join(
+            [
+                f'{len(paths)} paths after the model',
+                *(['--out'] if out else []),
+                *(['--serve'] if serve is not None else []),
+            ]
         )
+        raise SystemExit(
+            f'error: {given} are given: give MODEL [CHECKPOINT] SOURCE --out DIR, with '
+            'a glob in quotes, or MODEL [CHECKPOINT] --serve without a source.'
+        )
+    if serve is not None and not 0 <= serve < 2**16:
+        raise SystemExit(f'error: port {serve} does not exist: give 0 to 65535.')
     checkpoint = paths[0] if len(paths) == most else None
     if min_score is None:
         min_score = 0.3 if serve is None else 0.05
@@ -136,7 +145,14 @@ def serve_page(
     """Serve the page until Ctrl-C."""
     from mmpatchconvnet.inference.serve import Server
 
-    with Server(predictor, port, scale) as server:
+    try:
+        server = Server(predictor, port, scale)
+    except OSError as error:
+        raise ValueError(
+            f'port {port} cannot be used ({error.strerror}): give another one, or 0 '
+            'for any that is free.'
+        ) from None
+    with server:
         console.print(f'Open {server.url} in a browser of this computer.')
         console.print('Ctrl-C stops it.')
         server.serve_forever()

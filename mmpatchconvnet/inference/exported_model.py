@@ -134,6 +134,7 @@ def contract_of(path: str | Path, text: str) -> dict[str, Any]:
     if not complete or says['version'] != VERSION or says['task'] not in KINDS:
         raise ValueError(
             f'{path} does not say how pictures are prepared for it: export a '
-            'classifier, detector or segmentor with mmpatchconvnet export.'
+            'classifier, detector or segmentor with this version of mmpatchconvnet '
+            'export, and without --features.'
         )
     return says

@@ -78,8 +78,12 @@ def predict_folder(
     rate = done / (time.monotonic() - start)
     missing = f', {unread} could not be read' if unread else ''
     pictures_done = '1 picture' if done == 1 else f'{done} pictures'
-    say(console, f'{pictures_done} done, {rate:.2g} a second{missing}: {out}')
+    say(console, f'{pictures_done} done, {per_second(rate)}{missing}: {out}')
     return unread
+
+
+def per_second(rate: float) -> str:
+    return f'{rate:.{0 if rate > 9.95 else 1}f} a second'
 
 
 def check_is_free(out: Path) -> None:
@@ -125,11 +129,11 @@ def show_progress(
         if now - said > SECONDS_BETWEEN_LINES:
             said = now
             rate = number / (now - start)
-            console.print(f'{number}{total} pictures, {rate:.2g} a second')
+            console.print(f'{number}{total} pictures, {per_second(rate)}')
 
 
 class RateColumn(ProgressColumn):
     """Pictures a second."""
 
     def render(self, task: Task) -> Text:
-        return Text(f'{task.speed:.2g} a second' if task.speed else '')
+        return Text(per_second(task.speed) if task.speed else '')

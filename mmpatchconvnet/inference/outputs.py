@@ -85,7 +85,8 @@ class Writer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
-        if kind is None and not self.count:
+        # Without a result, earlier ones stay.
+        if kind is None and not (self.folder / 'objects.csv').exists():
             self._open()
         self.stack.close()
 

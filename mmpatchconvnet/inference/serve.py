@@ -106,7 +106,10 @@ class Handler(BaseHTTPRequestHandler):
         kind = self.headers.get('Content-Type')
         # Another site may not send this type without asking, and is not answered.
         if not self._is_local() or kind != 'application/octet-stream':
-            self._refuse(HTTPStatus.FORBIDDEN, 'only this page may send pictures')
+            self._refuse(
+                HTTPStatus.FORBIDDEN,
+                'only this page may send pictures, as application/octet-stream',
+            )
             return
         if self.path != '/predict' or not length.isdigit():
             self._refuse(HTTPStatus.BAD_REQUEST, 'send a picture file to /predict')

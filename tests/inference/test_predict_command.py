@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import socket
 import sys
 
 import numpy as np
@@ -11,7 +12,7 @@ from config_files import ROOT
 from rich.console import Console
 
 from mmpatchconvnet import cli
-from mmpatchconvnet.inference.folder import show_progress
+from mmpatchconvnet.inference.folder import per_second, show_progress
 from mmpatchconvnet.inference.outputs import printable
 
 PICTURE = ROOT / 'docs/scenes.webp'
@@ -55,6 +56,12 @@ def test_results_are_replaced_on_request_only(
     code = predict(monkeypatch, *arguments)
     assert 'already has objects.csv and predictions.json' in code
     assert '--overwrite' in code
+    (tmp_path / 'bad').mkdir()
+    (tmp_path / 'bad/c.png').write_text('no picture')
+    unread = arguments[0], tmp_path / 'bad', '--out', out, '--overwrite'
+    assert predict(monkeypatch, *unread) == 1
+    (tmp_path / 'bad/c.png').unlink()
+    assert (out / 'objects.csv').read_bytes() == table
     mistake = predict(monkeypatch, *arguments, '--overwrite', '--batch-size', '0')
     assert 'batch_size=0' in mistake and (out / 'objects.csv').read_bytes() == table
     capsys.readouterr()
@@ -102,6 +109,7 @@ def test_a_picture_that_cannot_be_read_is_named(
         (['.', '--scale', '9', '3'], 'scale is 9 to 3'),
         (['.', '--tile', '64', '--overlap', '32'], 'overlap by 32'),
         (['.', '--device', 'cuda:77'], 'cuda:77'),
+        (['a', '--serve'], '--out, --serve are given'),
         ([PICTURE, '--batch-size', '0'], 'batch_size=0'),
         ([PICTURE, '--min-score', '1.5'], 'min_score=1.5'),
     ],
@@ -114,6 +122,23 @@ def test_mistakes_end_in_one_sentence(
         monkeypatch, work_dir('classifier'), source, '--out', tmp_path, *settings
     )
     assert str(code).startswith('error: ') and message in code
+
+
+@pytest.mark.cls
+def test_a_port_that_cannot_be_used_is_named(monkeypatch, work_dir):
+    folder = work_dir('classifier')
+    assert 'port 80000 ' in predict(monkeypatch, folder, '--serve', '80000')
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        port = taken.getsockname()[1]
+        code = predict(monkeypatch, folder, '--serve', port)
+    assert f'port {port} cannot be used (Address already in use)' in code
+
+
+@pytest.mark.parametrize(
+    ('rate', 'text'), [(0.123, '0.1'), (9.94, '9.9'), (9.96, '10'), (123.4, '123')]
+)
+def test_rates_are_plain_numbers(rate, text):
+    assert per_second(rate) == f'{text} a second'
 
 
 def test_progress_without_a_terminal_is_plain_lines(monkeypatch):
