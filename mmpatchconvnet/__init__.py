@@ -14,12 +14,14 @@ from mmpatchconvnet.version import __version__
 _MODULE_OF = {
     'AttentionPooling': 'mmpatchconvnet.models',
     'DeconvPyramid': 'mmpatchconvnet.models',
+    'HMHSA': 'mmpatchconvnet.models',
     'LayerDecayOptimWrapperConstructor': 'mmpatchconvnet.engine.layer_decay',
     'PatchConvNet': 'mmpatchconvnet.models',
     'PerTokenLinearHead': 'mmpatchconvnet.models.per_token_head',
     'Predictor': 'mmpatchconvnet.inference.predictor',
     'ResizePyramid': 'mmpatchconvnet.models',
     'SimplePyramid': 'mmpatchconvnet.models',
+    'TransCNN': 'mmpatchconvnet.models',
 }
 _SUBMODULES = (
     'checkpoints',

@@ -19,6 +19,8 @@ PARTS = {
     'DeconvPyramid': dict(in_channels=32),
     'SimplePyramid': dict(in_channels=32),
     'ResizePyramid': dict(in_channels=32),
+    'TransCNN': dict(arch='hat_tiny'),
+    'HMHSA': dict(in_channels=64),
 }
 HEAD = {'PerTokenLinearHead': dict(num_classes=3, in_channels=32)}
 

@@ -18,8 +18,13 @@ from mmpatchconvnet.checkpoints.loading import (
     load_weights,
     read_weights,
 )
-from mmpatchconvnet.checkpoints.official import OFFICIAL_FILES, load_deit_checkpoint
+from mmpatchconvnet.checkpoints.official import (
+    OFFICIAL_FILES,
+    load_deit_checkpoint,
+    load_transcnn_checkpoint,
+)
 from mmpatchconvnet.checkpoints.reading import load_file
+from mmpatchconvnet.checkpoints.transcnn import convert_transcnn_checkpoint
 
 __all__ = [
     'MODES',
@@ -31,8 +36,10 @@ __all__ = [
     'convert_deit_checkpoint',
     'convert_file',
     'convert_to_deit',
+    'convert_transcnn_checkpoint',
     'load_deit_checkpoint',
     'load_file',
+    'load_transcnn_checkpoint',
     'load_weights',
     'local_file',
     'read_weights',

@@ -1,15 +1,19 @@
-"""The official files and the scheme `deit://NAME`, which gives them our names.
+"""The official files and the schemes `deit://NAME`, `transcnn://NAME` and
+`hatnet://NAME`, which give them our names.
 
 They are listed in
-https://github.com/facebookresearch/deit/blob/main/README_patchconvnet.md
+https://github.com/facebookresearch/deit/blob/main/README_patchconvnet.md and
+https://github.com/yun-liu/HAT-Net
 """
 
 import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
+from torch import Tensor
 
 from mmpatchconvnet.atomic_files import atomic_write
 from mmpatchconvnet.checkpoints.conversion import (
@@ -18,6 +22,7 @@ from mmpatchconvnet.checkpoints.conversion import (
 )
 from mmpatchconvnet.checkpoints.files import fetch, is_first_of_machine
 from mmpatchconvnet.checkpoints.reading import load_file
+from mmpatchconvnet.checkpoints.transcnn import Release, convert_transcnn_checkpoint
 
 OFFICIAL_URL = 'https://dl.fbaipublicfiles.com/deit'
 OFFICIAL_FILES = (
@@ -35,6 +40,12 @@ OFFICIAL_FILES = (
     's60_multi_scratch_1k',
     's60_multi_finetune_1k',
 )
+GITHUB = 'https://github.com/yun-liu'
+TRANSCNN_URLS: dict[Release, str] = {
+    'TransCNN': f'{GITHUB}/TransCNN/releases/download/v1.0/TransCNN-{{}}.pth',
+    'HAT-Net': f'{GITHUB}/HAT-Net/releases/download/v2.0/HAT-Net_{{}}.pth',
+}
+TRANSCNN_FILES = ('tiny', 'small', 'medium', 'large')
 
 
 @CheckpointLoader.register_scheme(prefixes='deit://')
@@ -70,13 +81,65 @@ def load_deit_checkpoint(
             f'{filename} is no official checkpoint: give deit:// with a file or one of '
             f'{", ".join(OFFICIAL_FILES)}.'
         )
-    place = fetch(f'{OFFICIAL_URL}/{name}.pth')
+    url = f'{OFFICIAL_URL}/{name}.pth'
+    return dict(state_dict=load_official(url, convert_deit_checkpoint, map_location))
+
+
+@CheckpointLoader.register_scheme(prefixes=('transcnn://', 'hatnet://'))
+def load_transcnn_checkpoint(
+    filename: str, map_location: str | torch.device | None = None
+) -> dict:
+    """What `transcnn://tiny` and `hatnet://tiny` stand for: the official file,
+    converted in memory.
+
+    The names are `tiny`, `small`, `medium` and `large`, of TransCNN or of HAT-Net.
+    `transcnn://PATH` and `hatnet://PATH` read a file. Download, cache and hash are as
+    with `load_deit_checkpoint`; the file keeps its own name in the cache, such as
+    `TransCNN-Tiny.pth` or `HAT-Net_Tiny.pth`.
+
+    Args:
+        filename: `transcnn://` or `hatnet://` with a file or the name of an official
+            one.
+        map_location: Where the tensors go, as in `torch.load`.
+
+    Returns:
+        The tensors with our names, under `state_dict`.
+
+    Raises:
+        CheckpointError: There is neither such a file nor an official one of this name,
+            it cannot be downloaded, it is not the one that was used first, or it is one
+            of the other release.
+    """
+    scheme, _, name = filename.partition('://')
+    release: Release = 'TransCNN' if scheme == 'transcnn' else 'HAT-Net'
+
+    def convert(checkpoint: Mapping) -> dict[str, Tensor]:
+        return convert_transcnn_checkpoint(checkpoint, release, filename)
+
+    if Path(name).is_file():
+        return dict(state_dict=convert(load_file(name, map_location)))
+    if name not in TRANSCNN_FILES:
+        raise CheckpointError(
+            f'{filename} is no official checkpoint: give {scheme}:// with a file or '
+            f'one of {", ".join(TRANSCNN_FILES)}.'
+        )
+    url = TRANSCNN_URLS[release].format(name.capitalize())
+    return dict(state_dict=load_official(url, convert, map_location))
+
+
+def load_official(
+    url: str,
+    convert: Callable[[Mapping], dict[str, Tensor]],
+    map_location: str | torch.device | None,
+) -> dict[str, Tensor]:
+    """The tensors of an official file with our names, from the cache or the web."""
+    place = fetch(url)
     check_hash(place)
-    weights = convert_deit_checkpoint(load_file(place, map_location))
+    weights = convert(load_file(place, map_location))
     # Only now, as a record of a truncated file would refuse the whole one.
     if is_first_of_machine() and not record_of(place).exists():
         record_hash(place)
-    return dict(state_dict=weights)
+    return weights
 
 
 def record_of(place: Path) -> Path:

@@ -5,16 +5,20 @@ from typing import Any
 from torch import nn
 
 from mmpatchconvnet.models.attention_pooling import AttentionPooling
+from mmpatchconvnet.models.hmhsa import HMHSA
 from mmpatchconvnet.models.patchconvnet import PatchConvNet
 from mmpatchconvnet.models.pyramids import DeconvPyramid, ResizePyramid, SimplePyramid
+from mmpatchconvnet.models.transcnn import TransCNN
 from mmpatchconvnet.registry import MODELS
 
 __all__ = [
+    'HMHSA',
     'AttentionPooling',
     'DeconvPyramid',
     'PatchConvNet',
     'ResizePyramid',
     'SimplePyramid',
+    'TransCNN',
 ]
 
 

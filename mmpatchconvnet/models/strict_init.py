@@ -1,12 +1,12 @@
 """Strict initialization: a checkpoint in `init_cfg` must fit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mmengine.model import BaseModule, PretrainedInit, initialize, update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
-from mmpatchconvnet.checkpoints import load_weights
+from mmpatchconvnet.checkpoints import load_weights, read_weights
 
 
 class StrictModule(BaseModule):
@@ -19,6 +19,12 @@ class StrictModule(BaseModule):
     init_cfg: dict | list[dict] | None
     # A pattern of keys that a checkpoint may hold and the module may lack.
     optional_keys: str | None = None
+
+    def check_weights(self, path: str, keys: Iterable[str]) -> None:
+        """Raise if the keys of a checkpoint show that it is of another model.
+
+        For subclasses that can name it; whether the keys fit is checked afterwards.
+        """
 
     def init_weights(self) -> None:
         """Initialize as `init_cfg` says, from checkpoints last, as mmengine does.
@@ -48,7 +54,10 @@ class StrictPretrained(PretrainedInit):
     def __call__(self, module: nn.Module) -> None:
         prefix = f'{self.prefix.rstrip(".")}.' if self.prefix else ''
         optional = getattr(module, 'optional_keys', None)  # an override is any module
-        load_weights(module, self.checkpoint, prefix, optional)
+        content = read_weights(self.checkpoint)
+        if isinstance(module, StrictModule):
+            module.check_weights(self.checkpoint, content)
+        load_weights(module, self.checkpoint, prefix, optional, content)
         if hasattr(module, '_params_init_info'):  # mmengine's log of initializations
             update_init_info(module, init_info=self._get_init_info())
 

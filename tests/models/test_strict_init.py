@@ -11,6 +11,7 @@ from mmpatchconvnet import (
     DeconvPyramid,
     PatchConvNet,
     SimplePyramid,
+    TransCNN,
 )
 from mmpatchconvnet.checkpoints import CheckpointError
 
@@ -18,6 +19,7 @@ MODULES = {
     'backbone': lambda init_cfg: PatchConvNet(
         dict(embed_dims=16, depth=2), init_cfg=init_cfg
     ),
+    'transcnn': lambda init_cfg: TransCNN('hat_tiny', out_indices=0, init_cfg=init_cfg),
     'pooling': lambda init_cfg: AttentionPooling(16, init_cfg=init_cfg),
     'deconvolutions': lambda init_cfg: DeconvPyramid(16, init_cfg=init_cfg),
     'simple': lambda init_cfg: SimplePyramid(16, init_cfg=init_cfg),

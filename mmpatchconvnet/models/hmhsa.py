@@ -1,0 +1,230 @@
+"""Hierarchical multi-head self-attention (HMHSA): within windows, then over the map.
+
+Paper: "Transformer in convolutional neural networks" (TransCNN), revised as "Vision
+transformers with hierarchical attention" (HAT-Net), Liu et al. 2021,
+https://arxiv.org/abs/2106.03180
+Official code (classifier only): https://github.com/yun-liu/HAT-Net
+
+Every position attends to its own window of side g. The result then attends to itself,
+averaged over squares of side r, so that the cost grows with g * g and H * W / (r * r)
+for each position instead of H * W.
+"""
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
+from torch import Tensor, nn
+
+from mmpatchconvnet.models.strict_init import StrictModule
+from mmpatchconvnet.registry import MODELS
+
+# One group: mean and variance are those of the whole map of a picture.
+GROUP_NORM = dict(type='GN', num_groups=1, eps=1e-6)
+
+
+class HierarchicalAttention(nn.Module):
+    """The attention of one block, without its residual; it keeps the shape of the map.
+
+    Args:
+        in_channels: Channels C of the map.
+        head_dims: Channels of one head, a divisor of C.
+        grid_size: Side g of the windows in cells; 1 is plain attention over the map.
+        pool_ratio: Side r of the squares that are averaged for keys and values.
+        norm_cfg: Norm of the maps; None is GroupNorm with one group.
+
+    Raises:
+        ValueError: `head_dims` does not divide C, or a side is out of range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        head_dims: int,
+        grid_size: int,
+        pool_ratio: int,
+        norm_cfg: dict | None = None,
+    ) -> None:
+        super().__init__()
+        if head_dims < 1 or in_channels % head_dims:
+            raise ValueError(
+                f'head_dims={head_dims} does not split {in_channels} channels into '
+                f'heads: give a divisor of {in_channels}.'
+            )
+        if grid_size < 1 or pool_ratio < 1:
+            raise ValueError(
+                f'grid_size={grid_size}, pool_ratio={pool_ratio}: give sides of at '
+                'least one cell.'
+            )
+        if grid_size == 1 and pool_ratio > 1:
+            raise ValueError(
+                f'grid_size=1 is plain attention, which pools nothing, but pool_ratio='
+                f'{pool_ratio}: set pool_ratio=1, or a grid_size above 1.'
+            )
+        self.num_heads = in_channels // head_dims
+        self.grid_size = grid_size
+        self.pool_ratio = pool_ratio
+        norm_cfg = norm_cfg or GROUP_NORM
+        self.norm = build_norm_layer(norm_cfg, in_channels)[1]
+        self.qkv = nn.Conv2d(in_channels, 3 * in_channels, 1)
+        if grid_size > 1:
+            self.grid_norm = build_norm_layer(norm_cfg, in_channels)[1]
+            self.q = nn.Conv2d(in_channels, in_channels, 1)
+            self.pool_norm = build_norm_layer(norm_cfg, in_channels)[1]
+            self.kv = nn.Conv2d(in_channels, 2 * in_channels, 1)
+        self.proj = nn.Conv2d(in_channels, in_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to map (B, C, H, W), any H and W from 1 on."""
+        qkv = self.qkv(self.norm(x))  # (B, 3C, H, W)
+        if self.grid_size == 1:
+            q, k, v = qkv.chunk(3, dim=1)
+            return self.proj(attend(q, k, v, self.num_heads))
+        x = self.grid_norm(x + attend_in_windows(qkv, self.num_heads, self.grid_size))
+        pooled = x
+        if self.pool_ratio > 1:  # a square at the border is the mean of what it has
+            pooled = F.avg_pool2d(x, self.pool_ratio, ceil_mode=True)
+        k, v = self.kv(self.pool_norm(pooled)).chunk(2, dim=1)
+        return self.proj(x + attend(self.q(x), k, v, self.num_heads))
+
+
+@MODELS.register_module()
+class HMHSA(StrictModule):
+    """Hierarchical attention as a layer for any map, added to it: x + gamma * f(x).
+
+    Its gamma, one number for each channel, starts at 0: in a trained network the layer
+    changes nothing until it is trained itself. As a plugin of mmdet's ResNet:
+
+        plugins = [dict(
+            cfg=dict(type='mmpatchconvnet.HMHSA', grid_size=8, pool_ratio=2),
+            stages=(False, False, True, True),
+            position='after_conv3')]
+
+    Args:
+        in_channels: Channels C of the map.
+        head_dims: Channels of one head, a divisor of C.
+        grid_size: Side g, from 1 on, of the windows of the attention within windows, in
+            cells. 1 leaves it out, which is plain attention over the map.
+        pool_ratio: Side r, from 1 on, of the squares whose means are the keys and
+            values of the attention over the map. With `grid_size=1` it must be 1.
+        norm_cfg: Norm of the maps; None is GroupNorm with one group, as in HAT-Net.
+        init_cfg: Initialization of mmengine.
+
+    Raises:
+        ValueError: `head_dims` does not divide C, a side is out of range, or a map is
+            empty or of another width.
+
+    Example:
+        >>> import torch
+        >>> from mmpatchconvnet import HMHSA
+        >>> layer = HMHSA(in_channels=128, grid_size=7, pool_ratio=4)
+        >>> x = torch.rand(2, 128, 15, 33)
+        >>> torch.equal(layer(x), x)
+        True
+    """
+
+    _abbr_ = 'hmhsa'  # its name in a network that has it as a plugin
+
+    def __init__(
+        self,
+        in_channels: int,
+        head_dims: int = 64,
+        grid_size: int = 8,
+        pool_ratio: int = 2,
+        norm_cfg: dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.in_channels = in_channels
+        self.attn = HierarchicalAttention(
+            in_channels, head_dims, grid_size, pool_ratio, norm_cfg
+        )
+        # Not a zero projection: a host may initialize all convolutions again.
+        self.gamma = nn.Parameter(torch.zeros(in_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to map (B, C, H, W), any H and W from 1 on."""
+        check_map(x, 'HMHSA', 'a map', self.in_channels)
+        return x + self.gamma.view(-1, 1, 1) * self.attn(x)
+
+
+def check_map(x: Tensor, owner: str, kind: str, in_channels: int) -> None:
+    """Raise unless it is a map (B, in_channels, H, W) that is not empty."""
+    if x.dim() != 4 or x.shape[1] != in_channels:
+        raise ValueError(
+            f'{owner} got a tensor of shape {tuple(x.shape)}: give {kind} '
+            f'(B, {in_channels}, H, W), or set in_channels to its width.'
+        )
+    if 0 in x.shape[2:]:
+        raise ValueError(
+            f'{owner} got {kind} of shape {tuple(x.shape)}, which is empty: give H and '
+            'W of at least 1.'
+        )
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, num_heads: int, mask: Tensor | None = None
+) -> Tensor:
+    """Each position of q attends to all positions of k and v.
+
+    Args:
+        q: Queries (B, C, H, W).
+        k: Keys (B, C, h, w).
+        v: Values (B, C, h, w).
+        num_heads: Heads, each of C / num_heads channels.
+        mask: True where a key counts, (B, 1, h, w).
+
+    Returns:
+        The means of the values, (B, C, H, W).
+    """
+
+    def split_heads(x: Tensor) -> Tensor:  # (B, heads, positions, C/heads)
+        return x.flatten(2).unflatten(1, (num_heads, -1)).transpose(2, 3)
+
+    if mask is not None:
+        mask = mask.flatten(2)[:, :, None]  # (B, 1, 1, h*w), for all heads and queries
+    y = F.scaled_dot_product_attention(
+        split_heads(q), split_heads(k), split_heads(v), attn_mask=mask
+    )
+    return y.transpose(2, 3).flatten(1, 2).unflatten(2, q.shape[2:])
+
+
+def attend_in_windows(qkv: Tensor, num_heads: int, side: int) -> Tensor:
+    """Each position attends to those of its window, of `side` times `side` cells.
+
+    Windows start at the upper left. Those that reach over the border have fewer keys:
+    the map is padded for them, and the padding is masked.
+
+    Args:
+        qkv: Queries, keys and values (B, 3C, H, W).
+        num_heads: Heads, each of C / num_heads channels.
+        side: Side of a window.
+
+    Returns:
+        The means of the values, (B, C, H, W).
+    """
+    batch, _, height, width = qkv.shape
+    bottom, right = -height % side, -width % side
+    mask = None
+    if bottom or right:
+        padding = (0, right, 0, bottom)
+        qkv = F.pad(qkv, padding)
+        real = torch.ones(1, 1, height, width, dtype=torch.bool, device=qkv.device)
+        mask = to_windows(F.pad(real, padding), side).repeat(batch, 1, 1, 1)
+    q, k, v = to_windows(qkv, side).chunk(3, dim=1)  # (B*n, C, side, side) each
+    y = attend(q, k, v, num_heads, mask)
+    y = from_windows(y, height + bottom, width + right)
+    return y[:, :, :height, :width]
+
+
+def to_windows(x: Tensor, side: int) -> Tensor:
+    """Map (B, C, H, W) to its n windows (B*n, C, side, side), row by row."""
+    batch, channels, height, width = x.shape
+    x = x.reshape(batch, channels, height // side, side, width // side, side)
+    return x.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+
+
+def from_windows(x: Tensor, height: int, width: int) -> Tensor:
+    """The inverse of `to_windows`."""
+    _, channels, side, _ = x.shape
+    x = x.reshape(-1, height // side, width // side, channels, side, side)
+    return x.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)

@@ -1,0 +1,279 @@
+"""TransCNN and HAT-Net: a pyramid of hierarchical attention and convolutions.
+
+Paper: "Transformer in convolutional neural networks" (TransCNN), revised as "Vision
+transformers with hierarchical attention" (HAT-Net), Liu et al. 2021,
+https://arxiv.org/abs/2106.03180, Machine Intelligence Research 21, 2024
+Official code (classifier only): https://github.com/yun-liu/HAT-Net
+
+The two releases share the attention (`hmhsa.py`) and differ in the parts around it
+(`transcnn_stage.py`).
+"""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mmpatchconvnet.checkpoints.transcnn import check_release
+from mmpatchconvnet.models.hmhsa import GROUP_NORM, HierarchicalAttention, check_map
+from mmpatchconvnet.models.patchconvnet import resolve_indices
+from mmpatchconvnet.models.strict_init import StrictModule
+from mmpatchconvnet.models.transcnn_stage import (
+    Downsample,
+    InvertedResidual,
+    Stage,
+    Stem,
+    TransCNNBlock,
+)
+from mmpatchconvnet.registry import MODELS
+
+FIRST = dict(
+    head_dims=64,
+    expansions=(4, 4, 6, 6),
+    kernel_sizes=(5, 3, 5, 3),
+    grid_sizes=(8, 8, 8, 1),
+    pool_ratios=(8, 4, 2, 1),
+    revised=False,
+)
+REVISED = dict(
+    head_dims=64,
+    expansions=(8, 8, 4, 4),
+    kernel_sizes=(3, 3, 3, 3),
+    grid_sizes=(8, 7, 7, 1),
+    pool_ratios=(8, 4, 2, 1),
+    revised=True,
+)
+ARCHITECTURES: dict[str, dict] = {
+    'tiny': dict(
+        FIRST,
+        embed_dims=(64, 128, 256, 512),
+        depths=(2, 2, 4, 2),
+        expansions=(4, 4, 4, 4),
+    ),
+    'small': dict(FIRST, embed_dims=(64, 128, 256, 512), depths=(3, 4, 8, 3)),
+    'medium': dict(FIRST, embed_dims=(64, 128, 320, 640), depths=(3, 4, 12, 3)),
+    'large': dict(FIRST, embed_dims=(64, 128, 384, 768), depths=(3, 4, 16, 3)),
+    'hat_tiny': dict(
+        REVISED, embed_dims=(48, 96, 240, 384), depths=(2, 2, 6, 3), head_dims=48
+    ),
+    'hat_small': dict(REVISED, embed_dims=(64, 128, 320, 512), depths=(2, 3, 8, 3)),
+    'hat_medium': dict(
+        REVISED,
+        embed_dims=(64, 128, 320, 512),
+        depths=(3, 6, 18, 3),
+        kernel_sizes=(5, 3, 5, 3),
+    ),
+    'hat_large': dict(REVISED, embed_dims=(64, 128, 320, 640), depths=(3, 8, 27, 3)),
+}
+STAGE_SETTINGS = ('expansions', 'kernel_sizes', 'grid_sizes', 'pool_ratios', 'depths')
+
+
+@MODELS.register_module()
+class TransCNN(StrictModule):
+    """TransCNN or HAT-Net, a backbone for classifiers, detectors and segmentors.
+
+    Its four stages return maps of strides 4, 8, 16 and 32, whatever the height and
+    width of the image: a side of n pixels becomes ceil(n / stride) cells. The official
+    code takes only multiples of 128 (TransCNN) or 224 (HAT-Net); here windows that
+    reach over the border of a map attend to the part inside.
+
+    A classifier has `mmpretrain.GlobalAveragePooling` and `mmpretrain.LinearClsHead`
+    behind it. The official one also drops 0.2 of the pooled features in training.
+
+    Args:
+        arch: `tiny`, `small`, `medium`, `large` (TransCNN, the first release, with
+            BatchNorm), `hat_tiny`, `hat_small`, `hat_medium`, `hat_large` (HAT-Net, the
+            revised one, with GroupNorm), or a dict with `head_dims` (a number),
+            `revised` (True or False), and for each of four stages `embed_dims`
+            (multiples of `head_dims`), `depths`, `expansions`, `kernel_sizes` (odd),
+            `grid_sizes` (1 is plain attention) and `pool_ratios`.
+        in_channels: Channels of the image.
+        out_indices: The stages whose map is returned, in order of depth, from 0 to 3;
+            negative ones count from the end. Stages after the last of them are not
+            built, so that every one gets a gradient.
+        frozen_stages: -1 trains everything, 0 freezes the stem, k the stem and the
+            first k stages. Frozen parts stay in eval mode.
+        drop_path_rate: Stochastic depth of the last block, in [0, 1); it grows evenly
+            from 0 in the first.
+        with_cp: Recompute blocks in the backward pass to save memory: True one by
+            one, a number k in groups of k blocks of a stage, of which only the input is
+            kept. A BatchNorm counts each batch once.
+        norm_cfg: Norm of all parts; None is BatchNorm for the first release and
+            GroupNorm with one group for the revised one.
+        init_cfg: Initialization of mmengine, such as
+            `dict(type='Pretrained', checkpoint='hatnet://tiny', prefix='backbone.')`. A
+            checkpoint must fit, except for stages that are not built.
+
+    Raises:
+        ValueError: An unknown `arch`, an index, rate or stage out of range, or an image
+            that is empty or has other channels.
+
+    Example:
+        >>> import torch
+        >>> from mmpatchconvnet import TransCNN
+        >>> backbone = TransCNN('hat_tiny', out_indices=(0, 1, 2, 3)).eval()
+        >>> with torch.no_grad():
+        ...     maps = backbone(torch.rand(1, 3, 50, 100))
+        >>> [tuple(x.shape) for x in maps]
+        [(1, 48, 13, 25), (1, 96, 7, 13), (1, 240, 4, 7), (1, 384, 2, 4)]
+    """
+
+    # A checkpoint holds the stages behind the last tap too.
+    optional_keys = r'stages\.\d+\.'
+
+    def __init__(
+        self,
+        arch: str | dict = 'hat_tiny',
+        in_channels: int = 3,
+        out_indices: int | Sequence[int] = -1,
+        frozen_stages: int = -1,
+        drop_path_rate: float = 0.0,
+        with_cp: bool | int = False,
+        norm_cfg: dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        settings = resolve_arch(arch)
+        dims, depths = settings['embed_dims'], settings['depths']
+        self.revised = revised = settings['revised']
+        self.in_channels = in_channels
+        self.embed_dims: tuple[int, ...] = tuple(dims)
+        self.out_indices = resolve_indices('out_indices', out_indices, len(dims))
+        if not self.out_indices:
+            raise ValueError('out_indices is empty: name at least one stage, e.g. -1.')
+        if not -1 <= frozen_stages <= len(dims):
+            raise ValueError(
+                f'frozen_stages={frozen_stages} is out of range: give -1 (none), '
+                f'0 (the stem) or up to {len(dims)} (the stem and all stages).'
+            )
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(
+                f'drop_path_rate={drop_path_rate} is out of range: give a probability '
+                'in [0, 1).'
+            )
+        if with_cp < 0:
+            raise ValueError(
+                f'with_cp={with_cp} is out of range: give True, False or how many '
+                'blocks to recompute at a time.'
+            )
+        self.depths: tuple[int, ...] = tuple(depths[: self.out_indices[-1] + 1])
+        self.frozen_stages = frozen_stages
+        self.with_cp = with_cp
+        norm_cfg = norm_cfg or (GROUP_NORM if revised else dict(type='BN'))
+
+        self.stem = Stem(in_channels, dims[0], norm_cfg)
+        rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device='cpu'))
+        self.stages = nn.ModuleList()
+        for i, depth in enumerate(self.depths):
+            blocks = [
+                TransCNNBlock(
+                    HierarchicalAttention(
+                        dims[i],
+                        settings['head_dims'],
+                        settings['grid_sizes'][i],
+                        settings['pool_ratios'][i],
+                        norm_cfg,
+                    ),
+                    InvertedResidual(
+                        dims[i],
+                        settings['expansions'][i],
+                        settings['kernel_sizes'][i],
+                        norm_cfg,
+                        revised,
+                    ),
+                    next(rates).item(),
+                )
+                for _ in range(depth)
+            ]
+            downsample: nn.Module = nn.Identity()
+            if i:
+                downsample = Downsample(dims[i - 1], dims[i], norm_cfg, revised)
+            self.stages.append(Stage(downsample, blocks))
+        self._freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """
+        Args:
+            x: Images (B, in_channels, H, W), any H and W from 1 on.
+
+        Returns:
+            One map (B, C, ceil(H/s), ceil(W/s)) for each of `out_indices`, with the
+            width C of that stage and its stride s of 4, 8, 16 or 32.
+        """
+        check_map(x, 'TransCNN', 'images', self.in_channels)
+        x = self.stem(x)
+        outputs = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x, self.with_cp)
+            if i in self.out_indices:
+                outputs.append(x)
+        return tuple(outputs)
+
+    def check_weights(self, path: str, keys: Iterable[str]) -> None:
+        """Raise if the keys of a checkpoint are those of the other release."""
+        check_release(path, keys, 'HAT-Net' if self.revised else 'TransCNN')
+
+    def train(self, mode: bool = True) -> 'TransCNN':
+        """Set the training mode, except for frozen parts, which stay in eval mode."""
+        super().train(mode)
+        self._freeze()
+        return self
+
+    def _freeze(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        for part in (self.stem, *self.stages[: self.frozen_stages]):
+            part.eval().requires_grad_(False)
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter, for layer-wise learning-rate decay.
+
+        Args:
+            param_name: Name of the parameter in the model.
+            prefix: Prefix of the backbone in the model, e.g. `backbone.`.
+
+        Returns:
+            The layer and the number of layers, blocks + 2: 0 is the stem, i + 1 is
+            block i, counted over all stages; the step to a stage belongs to its first
+            block; the last layer is everything outside the backbone.
+        """
+        num_layers = sum(self.depths) + 2
+        if not param_name.startswith(prefix):
+            return num_layers - 1, num_layers
+        part, *rest = param_name[len(prefix) :].split('.')
+        if part == 'stem':
+            return 0, num_layers
+        if part == 'stages':
+            block = int(rest[2]) if rest[1] == 'blocks' else 0
+            return sum(self.depths[: int(rest[0])]) + block + 1, num_layers
+        return num_layers - 1, num_layers
+
+
+def resolve_arch(arch: str | dict) -> dict:
+    """The settings of a named architecture, or a checked copy of given settings."""
+    if isinstance(arch, str):
+        if arch.lower() not in ARCHITECTURES:
+            raise ValueError(
+                f'arch={arch!r} is unknown: give one of {", ".join(ARCHITECTURES)}, or '
+                'a dict with their settings.'
+            )
+        return ARCHITECTURES[arch.lower()]
+    settings = dict(arch)
+    expected = ARCHITECTURES['tiny'].keys()
+    if settings.keys() != expected:
+        raise ValueError(
+            f'arch has the keys {sorted(settings)}: give {", ".join(sorted(expected))}.'
+        )
+    for name in ('embed_dims', *STAGE_SETTINGS):
+        values = settings[name]
+        if not isinstance(values, Sequence) or len(values) != 4 or min(values) < 1:
+            raise ValueError(
+                f'arch has {name}={values}: give four numbers of at least 1, one for '
+                'each stage.'
+            )
+    if not all(size % 2 for size in settings['kernel_sizes']):
+        raise ValueError(
+            f'arch has kernel_sizes={settings["kernel_sizes"]}, which change the size '
+            'of a map: give odd ones.'
+        )
+    return settings

@@ -1,0 +1,276 @@
+"""TransCNN and HAT-Net: parity with the official code, shapes, gradients, arguments."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from goldens import golden_input, transcnn_shapes, transcnn_state_dict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmpatchconvnet import TransCNN
+from mmpatchconvnet.checkpoints import CheckpointError, convert_transcnn_checkpoint
+from mmpatchconvnet.models.transcnn import ARCHITECTURES
+
+DATA = Path(__file__).parents[1] / 'data'
+TINY = dict(
+    embed_dims=(8, 8, 16, 16),
+    depths=(1, 2, 3, 1),
+    head_dims=4,
+    expansions=(2, 2, 2, 2),
+    kernel_sizes=(3, 3, 5, 3),
+    grid_sizes=(4, 2, 2, 1),
+    pool_ratios=(4, 2, 1, 1),
+    revised=True,
+)
+FIRST = dict(TINY, revised=False)
+RELEASES = pytest.mark.parametrize('arch', [FIRST, TINY], ids=['first', 'revised'])
+ALL = (0, 1, 2, 3)
+
+
+def relative_error(ours: torch.Tensor, golden: np.ndarray) -> float:
+    return np.abs(ours.numpy() - golden).max() / np.abs(golden).max()
+
+
+def part(state_dict: dict, prefix: str) -> dict:
+    size = len(prefix)
+    return {k[size:]: v for k, v in state_dict.items() if k.startswith(prefix)}
+
+
+def maps_and_logits(arch: str, x: torch.Tensor) -> tuple:
+    weights = convert_transcnn_checkpoint(transcnn_state_dict(ARCHITECTURES[arch]))
+    backbone = TransCNN(arch, out_indices=ALL).eval()
+    backbone.load_state_dict(part(weights, 'backbone.'))
+    with torch.no_grad():
+        maps = backbone(x)
+        logits = torch.nn.functional.linear(
+            maps[-1].mean((2, 3)), weights['head.fc.weight'], weights['head.fc.bias']
+        )
+    return maps, logits
+
+
+def mean_std(x: torch.Tensor) -> torch.Tensor:
+    return torch.stack([x.mean(), x.std(correction=0)])
+
+
+def test_figures_of_the_official_hat_net():
+    golden = np.load(DATA / 'HAT_tiny_224.npz')
+    maps, logits = maps_and_logits('hat_tiny', golden_input('hatnet-tiny-224', 1))
+    for i, x in enumerate(maps):
+        assert relative_error(x[:, ::5, ::3, ::3], golden[f'stage{i}']) < 1e-5
+        assert relative_error(mean_std(x), golden[f'stage{i}_mean_std']) < 1e-4
+    assert relative_error(logits, golden['logits']) < 1e-5
+
+
+def test_figures_of_the_official_transcnn():
+    golden = np.load(DATA / 'TransCNN_tiny_256.npz')
+    x = golden_input('transcnn-tiny-256', 1, side=256)
+    maps, _ = maps_and_logits('tiny', x)
+    for i, x in enumerate(maps[:2]):
+        assert relative_error(x[:, ::5, ::3, ::3], golden[f'stage{i}']) < 1e-5
+        assert relative_error(mean_std(x), golden[f'stage{i}_mean_std']) < 1e-4
+    # With these weights attention chooses among scores up to 100 000, which float32
+    # does not tell apart: in float64 the maps of the last two stages differ by 7 and
+    # 19 percent. Mean and standard deviation differ less.
+    for i, x in enumerate(maps):
+        scale = golden[f'stage{i}_mean_std'][1]
+        difference = mean_std(x).numpy() - golden[f'stage{i}_mean_std']
+        assert np.abs(difference).max() < 0.01 * scale
+
+
+@pytest.mark.parametrize(
+    ('arch', 'official'),
+    [
+        ('tiny', 13_315_976),
+        ('small', 26_538_824),
+        ('medium', 48_322_504),
+        ('large', 80_033_352),
+        ('hat_tiny', 12_655_912),
+        ('hat_small', 25_747_784),
+        ('hat_medium', 42_942_472),
+        ('hat_large', 63_132_488),
+    ],
+)
+def test_parameters_of_a_classifier_with_1000_classes(arch, official):
+    with torch.device('meta'):
+        backbone = TransCNN(arch)
+    head = (backbone.embed_dims[-1] + 1) * 1000
+    # Declared in the official code and not used.
+    shapes = transcnn_shapes(ARCHITECTURES[arch])
+    unused = sum(shape[0] for key, shape in shapes.items() if 'proj_norm' in key)
+    assert (unused > 0) == arch.startswith('hat')
+    parameters = sum(p.numel() for p in backbone.parameters())
+    assert parameters + head + unused == official
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([TINY, FIRST]))
+def test_any_height_and_width(height, width, arch):
+    backbone = TransCNN(arch, out_indices=ALL).eval()
+    with torch.no_grad():
+        maps = backbone(torch.zeros(1, 3, height, width))
+    for x, c, stride in zip(maps, TINY['embed_dims'], (4, 8, 16, 32), strict=True):
+        assert x.shape == (1, c, -(-height // stride), -(-width // stride))
+
+
+@RELEASES
+@pytest.mark.parametrize('out_indices', [-1, (0, 2)])
+def test_every_parameter_gets_a_gradient(arch, out_indices):
+    backbone = TransCNN(arch, out_indices=out_indices)
+    sum(x.square().mean() for x in backbone(torch.rand(2, 3, 70, 90))).backward()
+    assert not [n for n, p in backbone.named_parameters() if p.grad is None]
+
+
+def test_taps_are_the_outputs_of_their_stages():
+    backbone = TransCNN(TINY, out_indices=(-2, 1)).eval()
+    assert backbone.out_indices == (1, 2) and len(backbone.stages) == 3
+    outputs = []
+    for stage in backbone.stages:
+        stage.register_forward_hook(lambda _, __, y: outputs.append(y))
+    with torch.no_grad():
+        taps = backbone(torch.rand(1, 3, 32, 32))
+    assert torch.equal(taps[0], outputs[1])
+    assert torch.equal(taps[1], outputs[2])
+
+
+@RELEASES
+@pytest.mark.parametrize('with_cp', [True, 2])
+def test_checkpointing_changes_neither_output_nor_gradient_nor_statistics(
+    arch, with_cp
+):
+    x = torch.rand(2, 3, 34, 50)
+    figures = []
+    for value in (False, with_cp):
+        torch.manual_seed(0)
+        backbone = TransCNN(arch, 3, ALL, drop_path_rate=0.5, with_cp=value)
+        torch.manual_seed(1)
+        maps = backbone(x)
+        sum(y.square().sum() for y in maps).backward()
+        grads = [p.grad for p in backbone.parameters()]
+        figures.append([*maps, *grads, *backbone.buffers()])
+        for module in backbone.modules():
+            assert getattr(module, 'momentum', 0.1) == 0.1
+    for a, b in zip(*figures, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_checkpointing_keeps_less():
+    def kept(with_cp: bool | int) -> int:
+        addresses: dict[int, int] = {}
+        backbone = TransCNN(TINY, with_cp=with_cp)
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda x: addresses.update({x.data_ptr(): x.nbytes}) or x, lambda x: x
+        ):
+            result = backbone(torch.rand(2, 3, 64, 64))
+        assert result  # which holds what was kept, so that no address comes twice
+        return sum(addresses.values())
+
+    assert kept(False) > 2 * kept(True) > 2 * kept(2)
+
+
+def test_stochastic_depth_grows_with_depth_and_drops_only_in_training():
+    torch.manual_seed(0)
+    backbone = TransCNN(TINY, drop_path_rate=0.6)
+    rates = [b.drop_path.drop_prob for s in backbone.stages for b in s.blocks]
+    assert rates == pytest.approx([0.1 * i for i in range(7)])
+    x = torch.rand(1, 3, 32, 32).expand(16, -1, -1, -1)
+    with torch.no_grad():
+        assert len(backbone(x)[0].unique(dim=0)) > 4
+        y = backbone.eval()(x)[0]
+        torch.testing.assert_close(y, y[:1].expand_as(y))
+
+
+@RELEASES
+def test_frozen_stages_stay_frozen_in_training(arch):
+    backbone = TransCNN(arch, frozen_stages=2).train()
+    before = {name: value.clone() for name, value in backbone.named_buffers()}
+    backbone(torch.rand(2, 3, 64, 64))
+    early = ('stem.', 'stages.0.', 'stages.1.')
+    for name, value in backbone.named_parameters():
+        assert value.requires_grad != name.startswith(early)
+    for name, value in backbone.named_buffers():
+        assert torch.equal(value, before[name]) == name.startswith(early)
+    assert [s.training for s in backbone.stages] == [False, False, True, True]
+
+
+def test_layer_depth_covers_every_parameter():
+    backbone = TransCNN(TINY)
+    depths = {
+        n: backbone.get_layer_depth(f'backbone.{n}', 'backbone.')
+        for n, _ in backbone.named_parameters()
+    }
+    assert depths['stem.conv2.weight'] == (0, 9)
+    assert depths['stages.0.blocks.0.attn.q.weight'] == (1, 9)
+    assert depths['stages.2.downsample.conv.weight'] == (4, 9)
+    assert depths['stages.2.blocks.2.ffn.expand.weight'] == (6, 9)
+    assert {depth for depth, _ in depths.values()} == set(range(8))
+    assert backbone.get_layer_depth('head.fc.weight', 'backbone.') == (8, 9)
+
+
+def test_norm_cfg_is_that_of_all_norms():
+    norm_cfg = dict(type='mmpatchconvnet.LayerNorm2d', eps=1e-6)
+    backbone = TransCNN(TINY, norm_cfg=norm_cfg)
+    kinds = {type(m).__name__ for m in backbone.modules() if 'Norm' in str(type(m))}
+    assert kinds == {'LayerNorm2d'}
+    assert backbone(torch.rand(1, 3, 64, 64))[0].shape == (1, 16, 2, 2)
+
+
+@RELEASES
+def test_bfloat16(arch):
+    backbone = TransCNN(arch).eval()
+    x = torch.rand(1, 3, 70, 90)
+    with torch.no_grad():
+        exact = backbone(x)[0]
+        with torch.autocast('cpu', torch.bfloat16):
+            mixed = backbone(x)[0].float()
+    torch.testing.assert_close(mixed, exact, atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize(('given', 'other'), [(FIRST, TINY), (TINY, FIRST)])
+def test_weights_of_the_other_release_are_named(given, other, tmp_path):
+    path = str(tmp_path / 'weights.pth')
+    torch.save(TransCNN(given).state_dict(), path)
+    init_cfg = dict(type='Pretrained', checkpoint=path)
+    TransCNN(given, out_indices=1, init_cfg=init_cfg).init_weights()
+    names = ('HAT-Net', 'TransCNN') if given['revised'] else ('TransCNN', 'HAT-Net')
+    message = rf'weights\.pth is a checkpoint of {names[0]}, not of {names[1]}: give'
+    with pytest.raises(CheckpointError, match=message):
+        TransCNN(other, init_cfg=init_cfg).init_weights()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(arch='hat'), "arch='hat' .*: give one of tiny, .*hat_large"),
+        (dict(arch=dict(depths=1)), r"\['depths'\]: give depths, embed_dims, exp"),
+        (dict(arch=dict(TINY, depths=(1, 1, 1))), r'depths=\(1, 1, 1\): give four'),
+        (dict(arch=dict(TINY, depths=2)), 'depths=2: give four numbers'),
+        (dict(arch=dict(TINY, depths=(1, 0, 1, 1))), 'depths=.*at least 1'),
+        (dict(arch=dict(TINY, kernel_sizes=(4, 3, 3, 3))), 'kernel_sizes=.* odd'),
+        (dict(arch=dict(TINY, head_dims=5)), 'head_dims=5 .* give a divisor of 8'),
+        (dict(arch=dict(TINY, pool_ratios=(2, 2, 2, 2))), 'grid_size=1 is plain'),
+        (dict(out_indices=4), 'out_indices=4 .*4 .*between -4 and 3'),
+        (dict(out_indices=(3, -1)), 'out_indices=.* twice'),
+        (dict(out_indices=()), 'out_indices .*empty'),
+        (dict(frozen_stages=5), 'frozen_stages=5 '),
+        (dict(with_cp=-1), 'with_cp=-1 .*: give True, False or'),
+        (dict(drop_path_rate=1.0), r'drop_path_rate=1.0 '),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TransCNN(**{'arch': TINY, **arguments})
+
+
+@pytest.mark.parametrize(
+    ('shape', 'message'),
+    [
+        ((1, 4, 32, 32), r'\(1, 4, 32, 32\): give images \(B, 3, H, W\), or set in_'),
+        ((3, 32, 32), r'\(3, 32, 32\): give images \(B, 3, H, W\)'),
+        ((1, 3, 0, 32), r'\(1, 3, 0, 32\), which is empty: give H and W of at least 1'),
+    ],
+)
+def test_wrong_images_are_named(shape, message):
+    with pytest.raises(ValueError, match=f'TransCNN got .*{message}'):
+        TransCNN(TINY)(torch.zeros(shape))
