@@ -12,7 +12,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 PAGES = ('*.md', 'docs/**/*.md', 'configs/**/*.md')
-LINKED = ('docs/*.webp', 'configs/**/*.py', 'benchmarks/*.csv')
+LINKED = ('docs/*.webp', 'docs/*.ipynb', 'configs/**/*.py', 'benchmarks/*.csv')
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
