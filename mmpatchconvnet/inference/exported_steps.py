@@ -102,7 +102,7 @@ def paste(
         mask: Probabilities within the box, (h, w).
         box: x1, y1, x2, y2 in pixels of the picture.
         shape: Height and width of the picture.
-        threshold: The least probability that is inside.
+        threshold: The lowest probability that counts as inside.
     """
     x1, y1, x2, y2 = (float(side) for side in box)
     top, bottom = max(0, int(np.floor(y1)) - 1), min(shape[0], int(np.ceil(y2)) + 1)
