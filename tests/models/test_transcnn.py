@@ -65,17 +65,19 @@ def test_figures_of_the_official_hat_net():
 
 def test_figures_of_the_official_transcnn():
     golden = np.load(DATA / 'TransCNN_tiny_256.npz')
-    x = golden_input('transcnn-tiny-256', 1, side=256)
-    maps, _ = maps_and_logits('tiny', x)
+    maps, _ = maps_and_logits('tiny', golden_input('transcnn-tiny-256', 1, side=256))
     for i, x in enumerate(maps[:2]):
         assert relative_error(x[:, ::5, ::3, ::3], golden[f'stage{i}']) < 1e-5
         assert relative_error(mean_std(x), golden[f'stage{i}_mean_std']) < 1e-4
-    # With these weights attention chooses among scores up to 100 000, which float32
-    # does not tell apart: in float64 the maps of the last two stages differ by 7 and
-    # 19 percent. Mean and standard deviation differ less.
-    for i, x in enumerate(maps):
+    # With these weights the attention of the last two stages chooses among scores up to
+    # 100 000, which float32 does not tell apart: the same model in float64 is 1 and 11
+    # percent away from the golden, and one with another grid or pool ratio 32 and 45.
+    for i, limit in ((2, 0.05), (3, 0.3)):
+        figures = golden[f'stage{i}']
+        difference = maps[i][:, ::5, ::3, ::3].numpy() - figures
+        assert np.linalg.norm(difference) < limit * np.linalg.norm(figures)
         scale = golden[f'stage{i}_mean_std'][1]
-        difference = mean_std(x).numpy() - golden[f'stage{i}_mean_std']
+        difference = mean_std(maps[i]).numpy() - golden[f'stage{i}_mean_std']
         assert np.abs(difference).max() < 0.01 * scale
 
 
