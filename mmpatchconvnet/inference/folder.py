@@ -83,7 +83,9 @@ def predict_folder(
 
 
 def per_second(rate: float) -> str:
-    return f'{rate:.{0 if rate > 9.95 else 1}f} a second'
+    """A rate with about two digits, such as 0.03, 3.4 or 120."""
+    digits = 0 if rate > 9.95 else 1 if rate > 0.995 else 2
+    return f'{rate:.{digits}f} a second'
 
 
 def check_is_free(out: Path) -> None:

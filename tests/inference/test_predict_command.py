@@ -135,7 +135,7 @@ def test_a_port_that_cannot_be_used_is_named(monkeypatch, work_dir):
 
 
 @pytest.mark.parametrize(
-    ('rate', 'text'), [(0.123, '0.1'), (9.94, '9.9'), (9.96, '10'), (123.4, '123')]
+    ('rate', 'text'), [(0.032, '0.03'), (3.44, '3.4'), (9.96, '10'), (123.4, '123')]
 )
 def test_rates_are_plain_numbers(rate, text):
     assert per_second(rate) == f'{text} a second'
