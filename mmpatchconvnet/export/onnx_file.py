@@ -42,7 +42,7 @@ def export_onnx(
         metadata: Further texts to store in the file.
 
     Returns:
-        The path. Weights of 2 GB or more are beside it in `NAME.data`.
+        The path. Weights of 2 GB or more are next to it in `NAME.data`.
 
     Raises:
         ValueError: A model or a part of it that cannot be exported.

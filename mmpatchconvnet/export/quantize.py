@@ -58,7 +58,7 @@ def readers_of(pictures: Any) -> Sequence[Any]:
 
 
 class Calibration:
-    """Inputs of a model, one at a time, as ONNX Runtime asks for them."""
+    """Inputs of a model, one at a time, for ONNX Runtime."""
 
     def __init__(self, model: ExportedModel, pictures: Any) -> None:
         self.inputs = self._read(model, pictures)

@@ -80,7 +80,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers GET / and POST /predict, whose body is a picture file."""
+    """Handles GET / and POST /predict, whose body is a picture file."""
 
     server: Server
 
@@ -104,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         length = self.headers.get('Content-Length', '')
         kind = self.headers.get('Content-Type')
-        # Another site may not send this type without asking, and is not answered.
+        # Another site may not send this type without asking, and is refused.
         if not self._is_local() or kind != 'application/octet-stream':
             self._refuse(
                 HTTPStatus.FORBIDDEN,
@@ -125,11 +125,11 @@ class Handler(BaseHTTPRequestHandler):
         name = Path(unquote(self.headers.get('X-File-Name', 'picture'))).name
         data = self.rfile.read(int(length))
         try:
-            answer = self.server.predict(data, name)
+            response = self.server.predict(data, name)
         except (ValueError, MemoryError) as error:
             self._send(HTTPStatus.UNPROCESSABLE_ENTITY, dict(error=str(error)))
         else:
-            self._send(HTTPStatus.OK, dict(answer, file=name))
+            self._send(HTTPStatus.OK, dict(response, file=name))
 
     def _is_local(self) -> bool:
         """Whether the page was opened under a name of this computer.
@@ -140,7 +140,7 @@ class Handler(BaseHTTPRequestHandler):
         return host in (ADDRESS, 'localhost')
 
     def _refuse(self, status: HTTPStatus, error: str) -> None:
-        """Answer without reading the body."""
+        """Send an error without reading the body."""
         self.close_connection = True
         self._send(status, dict(error=error))
 

@@ -19,10 +19,14 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mmpatchconvnet.models.backbone import (
+    Backbone,
+    check_arguments,
+    resolve_indices,
+)
 from mmpatchconvnet.models.block.eager import PatchConvBlock
 from mmpatchconvnet.models.block.folded import FoldedBlock, FoldedStem, why_not_folded
 from mmpatchconvnet.models.plain import difference
-from mmpatchconvnet.models.strict_init import StrictModule
 from mmpatchconvnet.registry import MODELS
 
 # The letter is the width, the number the depth; only s60 starts its LayerScale at 1e-4.
@@ -60,7 +64,7 @@ class ConvStem(nn.Module):
 
 
 @MODELS.register_module()
-class PatchConvNet(StrictModule):
+class PatchConvNet(Backbone):
     """The PatchConvNet column, a backbone for classifiers, detectors and segmentors.
 
     Every map it returns has the width of the column and stride 16, whatever the height
@@ -111,6 +115,7 @@ class PatchConvNet(StrictModule):
         (1, 32, 4, 16)
     """
 
+    parts = 'blocks'
     # A checkpoint holds the blocks behind the last tap too.
     optional_keys = r'blocks\.\d+\.'
 
@@ -135,23 +140,14 @@ class PatchConvNet(StrictModule):
         self.embed_dims: int = settings['embed_dims']
         self.out_indices = resolve_indices('out_indices', out_indices, depth)
         self.stem_indices = resolve_indices('stem_indices', stem_indices, 3)
-        if not self.out_indices:
-            raise ValueError('out_indices is empty: name at least one block, e.g. -1.')
-        if not -1 <= frozen_stages <= depth:
-            raise ValueError(
-                f'frozen_stages={frozen_stages} is out of range: give -1 (none), '
-                f'0 (the stem) or up to {depth} (the stem and all blocks).'
-            )
-        if not 0 <= drop_path_rate < 1:
-            raise ValueError(
-                f'drop_path_rate={drop_path_rate} is out of range: give a probability '
-                'in [0, 1).'
-            )
-        if with_cp < 0:
-            raise ValueError(
-                f'with_cp={with_cp} is out of range: give True, False or how many '
-                'blocks to recompute at a time.'
-            )
+        check_arguments(
+            self.parts,
+            depth,
+            self.out_indices,
+            frozen_stages,
+            drop_path_rate,
+            with_cp,
+        )
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
         self.channels_last = channels_last
@@ -238,38 +234,13 @@ class PatchConvNet(StrictModule):
         if kept:
             print_log(f'The column is not folded in {", ".join(kept)}.', 'current')
 
-    def train(self, mode: bool = True) -> 'PatchConvNet':
-        """Set the training mode, except for frozen parts, which stay in eval mode."""
-        super().train(mode)
-        self._freeze()
-        return self
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks that are built."""
+        return len(self.blocks)
 
-    def _freeze(self) -> None:
-        if self.frozen_stages < 0:
-            return
-        for part in (self.stem, *self.blocks[: self.frozen_stages]):
-            part.eval().requires_grad_(False)
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter, for layer-wise learning-rate decay.
-
-        Args:
-            param_name: Name of the parameter in the model.
-            prefix: Prefix of the backbone in the model, e.g. `backbone.`.
-
-        Returns:
-            The layer and the number of layers, depth + 2: 0 is the stem, i + 1 is
-            block i, the last layer is everything outside the backbone.
-        """
-        num_layers = len(self.blocks) + 2
-        if not param_name.startswith(prefix):
-            return num_layers - 1, num_layers
-        part, *rest = param_name[len(prefix) :].split('.')
-        if part == 'stem':
-            return 0, num_layers
-        if part == 'blocks':
-            return int(rest[0]) + 1, num_layers
-        return num_layers - 1, num_layers
+    def block_number(self, name: Sequence[str]) -> int:
+        return int(name[0])
 
 
 def resolve_arch(arch: str | dict) -> dict:
@@ -295,20 +266,3 @@ def resolve_arch(arch: str | dict) -> dict:
     if settings['depth'] < 1:
         raise ValueError(f'depth={settings["depth"]} leaves no block: give at least 1.')
     return settings
-
-
-def resolve_indices(
-    name: str, indices: int | Sequence[int], length: int
-) -> tuple[int, ...]:
-    """Sorted indices from 0 to length - 1; negative ones count from the end."""
-    given = [indices] if isinstance(indices, int) else list(indices)
-    for i in given:
-        if not -length <= i < length:
-            raise ValueError(
-                f'{name}={indices} is out of range: {i} is not between {-length} and '
-                f'{length - 1}.'
-            )
-    resolved = sorted(i % length for i in given)
-    if len(set(resolved)) < len(resolved):
-        raise ValueError(f'{name}={indices} names a map twice: give each one once.')
-    return tuple(resolved)

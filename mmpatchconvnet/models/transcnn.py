@@ -15,9 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from mmpatchconvnet.checkpoints.transcnn import check_release
+from mmpatchconvnet.models.backbone import (
+    Backbone,
+    check_arguments,
+    resolve_indices,
+)
 from mmpatchconvnet.models.hmhsa import GROUP_NORM, HierarchicalAttention, check_map
-from mmpatchconvnet.models.patchconvnet import resolve_indices
-from mmpatchconvnet.models.strict_init import StrictModule
 from mmpatchconvnet.models.transcnn_stage import (
     Downsample,
     InvertedResidual,
@@ -69,7 +72,7 @@ STAGE_SETTINGS = ('expansions', 'kernel_sizes', 'grid_sizes', 'pool_ratios', 'de
 
 
 @MODELS.register_module()
-class TransCNN(StrictModule):
+class TransCNN(Backbone):
     """TransCNN or HAT-Net, a backbone for classifiers, detectors and segmentors.
 
     Its four stages return maps of strides 4, 8, 16 and 32, whatever the height and
@@ -118,6 +121,7 @@ class TransCNN(StrictModule):
         [(1, 48, 13, 25), (1, 96, 7, 13), (1, 240, 4, 7), (1, 384, 2, 4)]
     """
 
+    parts = 'stages'
     # A checkpoint holds the stages behind the last tap too.
     optional_keys = r'stages\.\d+\.'
 
@@ -139,23 +143,14 @@ class TransCNN(StrictModule):
         self.in_channels = in_channels
         self.embed_dims: tuple[int, ...] = tuple(dims)
         self.out_indices = resolve_indices('out_indices', out_indices, len(dims))
-        if not self.out_indices:
-            raise ValueError('out_indices is empty: name at least one stage, e.g. -1.')
-        if not -1 <= frozen_stages <= len(dims):
-            raise ValueError(
-                f'frozen_stages={frozen_stages} is out of range: give -1 (none), '
-                f'0 (the stem) or up to {len(dims)} (the stem and all stages).'
-            )
-        if not 0 <= drop_path_rate < 1:
-            raise ValueError(
-                f'drop_path_rate={drop_path_rate} is out of range: give a probability '
-                'in [0, 1).'
-            )
-        if with_cp < 0:
-            raise ValueError(
-                f'with_cp={with_cp} is out of range: give True, False or how many '
-                'blocks to recompute at a time.'
-            )
+        check_arguments(
+            self.parts,
+            len(dims),
+            self.out_indices,
+            frozen_stages,
+            drop_path_rate,
+            with_cp,
+        )
         self.depths: tuple[int, ...] = tuple(depths[: self.out_indices[-1] + 1])
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
@@ -213,40 +208,15 @@ class TransCNN(StrictModule):
         """Raise if the keys of a checkpoint are those of the other release."""
         check_release(path, keys, 'HAT-Net' if self.revised else 'TransCNN')
 
-    def train(self, mode: bool = True) -> 'TransCNN':
-        """Set the training mode, except for frozen parts, which stay in eval mode."""
-        super().train(mode)
-        self._freeze()
-        return self
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks that are built, over all stages."""
+        return sum(self.depths)
 
-    def _freeze(self) -> None:
-        if self.frozen_stages < 0:
-            return
-        for part in (self.stem, *self.stages[: self.frozen_stages]):
-            part.eval().requires_grad_(False)
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter, for layer-wise learning-rate decay.
-
-        Args:
-            param_name: Name of the parameter in the model.
-            prefix: Prefix of the backbone in the model, e.g. `backbone.`.
-
-        Returns:
-            The layer and the number of layers, blocks + 2: 0 is the stem, i + 1 is
-            block i, counted over all stages; the step to a stage belongs to its first
-            block; the last layer is everything outside the backbone.
-        """
-        num_layers = sum(self.depths) + 2
-        if not param_name.startswith(prefix):
-            return num_layers - 1, num_layers
-        part, *rest = param_name[len(prefix) :].split('.')
-        if part == 'stem':
-            return 0, num_layers
-        if part == 'stages':
-            block = int(rest[2]) if rest[1] == 'blocks' else 0
-            return sum(self.depths[: int(rest[0])]) + block + 1, num_layers
-        return num_layers - 1, num_layers
+    def block_number(self, name: Sequence[str]) -> int:
+        stage, part, *rest = name
+        inner = int(rest[0]) if part == 'blocks' else 0
+        return sum(self.depths[: int(stage)]) + inner
 
 
 def resolve_arch(arch: str | dict) -> dict:

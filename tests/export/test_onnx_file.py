@@ -150,7 +150,7 @@ def test_objects_are_matched_by_label_box_and_score():
     assert difference(boxes[:0], boxes[:0]) == 0
 
 
-def test_weights_of_many_bytes_are_beside_the_file(tmp_path, monkeypatch):
+def test_weights_of_many_bytes_are_next_to_the_file(tmp_path, monkeypatch):
     from mmpatchconvnet.export import onnx_file
 
     monkeypatch.setattr(onnx_file, 'LARGEST', 1000)

@@ -24,7 +24,7 @@ class Browser:
     def __enter__(self) -> 'Browser':
         from_us, self.to_browser = os.pipe()
         self.from_browser, to_us = os.pipe()
-        # It reads commands from file 3 and writes answers to file 4.
+        # It reads commands from file 3 and writes responses to file 4.
         redirect = f'exec "$@" 3<&{from_us} 4>&{to_us}'
         options = '--headless --no-sandbox --disable-gpu --remote-debugging-pipe'
         command = [NAME, *options.split(), f'--user-data-dir={self.profile}']
@@ -35,7 +35,7 @@ class Browser:
         )
         os.close(from_us)
         os.close(to_us)
-        self.answers = os.fdopen(self.from_browser, 'rb')
+        self.responses = os.fdopen(self.from_browser, 'rb')
         self.rest = b''
         self.session = ''
         target = self.call('Target.createTarget', url='about:blank')['targetId']
@@ -47,7 +47,7 @@ class Browser:
         self.session = ''
         self.call('Browser.close')
         self.process.wait(10)
-        self.answers.close()
+        self.responses.close()
         os.close(self.to_browser)
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
@@ -57,24 +57,24 @@ class Browser:
         if self.session:
             command['sessionId'] = self.session
         os.write(self.to_browser, json.dumps(command).encode() + b'\0')
-        while True:  # events come between the answers
+        while True:  # events come between the responses
             while b'\0' not in self.rest:
                 part = os.read(self.from_browser, 2**16)
                 assert part, 'the browser has ended'
                 self.rest += part
             text, _, self.rest = self.rest.partition(b'\0')
-            answer = json.loads(text)
-            if answer.get('id') == self.count:
-                assert 'error' not in answer, answer
-                return answer['result']
+            response = json.loads(text)
+            if response.get('id') == self.count:
+                assert 'error' not in response, response
+                return response['result']
 
     def run(self, script: str) -> Any:
         """The value of an expression of JavaScript, which may be a promise."""
-        answer = self.call(
+        response = self.call(
             'Runtime.evaluate', expression=script, awaitPromise=True, returnByValue=True
         )
-        assert 'exceptionDetails' not in answer, answer
-        return answer['result'].get('value')
+        assert 'exceptionDetails' not in response, response
+        return response['result'].get('value')
 
     def wait_for(self, condition: str) -> None:
         """Wait up to 20 seconds until an expression is true."""

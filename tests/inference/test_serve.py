@@ -40,30 +40,30 @@ def started(work_dir):
 def send(server, method, path, body=None, headers=OURS):
     connection = http.client.HTTPConnection('127.0.0.1', server.server_port, timeout=60)
     connection.request(method, path, body, headers)
-    answer = connection.getresponse()
-    content = answer.read()
+    response = connection.getresponse()
+    content = response.read()
     connection.close()
-    return answer.status, content
+    return response.status, content
 
 
 @pytest.mark.parametrize('task', TASKS)
-def test_a_picture_is_answered_with_what_was_found(task, started, work_dir, pictures):
+def test_what_was_found_in_a_picture_is_returned(task, started, work_dir, pictures):
     server, file = started(task), pictures / '0.png'
     name = {'X-File-Name': 'a%20%C3%A4.png', **OURS}
     status, content = send(server, 'POST', '/predict', file.read_bytes(), name)
-    answer = json.loads(content)
-    assert status == 200 and answer['file'] == 'a ä.png'
-    assert (answer['width'], answer['height']) == (96, 64)
-    assert answer['shown'].startswith('data:image/jpeg;base64,')
+    response = json.loads(content)
+    assert status == 200 and response['file'] == 'a ä.png'
+    assert (response['width'], response['height']) == (96, 64)
+    assert response['shown'].startswith('data:image/jpeg;base64,')
     result = next(Predictor(work_dir(task), min_score=0.05)(file))
     if task == 'classifier':
-        np.testing.assert_allclose(answer['scores'], result.scores, atol=1e-4)
+        np.testing.assert_allclose(response['scores'], result.scores, atol=1e-4)
     elif task == 'upernet':
-        np.testing.assert_array_equal(answer['label_map'], result.label_map)
-        assert sum(answer['shares'].values()) == pytest.approx(1, abs=1e-3)
+        np.testing.assert_array_equal(response['label_map'], result.label_map)
+        assert sum(response['shares'].values()) == pytest.approx(1, abs=1e-3)
     else:
-        assert len(answer['objects']) == len(result.labels) > 0
-        first = answer['objects'][0]
+        assert len(response['objects']) == len(result.labels) > 0
+        first = response['objects'][0]
         np.testing.assert_allclose(first['box'], result.boxes[0], atol=0.01)
         assert first['area'] == result.masks[0].sum()
 
