@@ -7,6 +7,7 @@ from torch import nn
 from mmpatchconvnet.models.attention_pooling import AttentionPooling
 from mmpatchconvnet.models.hmhsa import HMHSA
 from mmpatchconvnet.models.patchconvnet import PatchConvNet
+from mmpatchconvnet.models.plugins import with_plugins
 from mmpatchconvnet.models.pyramids import DeconvPyramid, ResizePyramid, SimplePyramid
 from mmpatchconvnet.models.transcnn import TransCNN
 from mmpatchconvnet.registry import MODELS
@@ -19,6 +20,7 @@ __all__ = [
     'ResizePyramid',
     'SimplePyramid',
     'TransCNN',
+    'with_plugins',
 ]
 
 

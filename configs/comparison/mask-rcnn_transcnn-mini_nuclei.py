@@ -1,0 +1,8 @@
+"""A small HAT-Net, 32 wide with 2, 2, 4 and 2 blocks, instead of ResNet-18."""
+
+_base_ = ['../_base_/transcnn/mini.py', 'mask-rcnn_resnet18_nuclei.py']
+
+model = dict(
+    backbone=dict(_delete_=True, out_indices=(0, 1, 2, 3), **_base_.pop('backbone')),
+    neck=dict(in_channels=_base_.pop('widths')),
+)
