@@ -10,6 +10,8 @@ averaged over squares of side r, so that the cost grows with g * g and H * W / (
 for each position instead of H * W.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
@@ -75,16 +77,18 @@ class HierarchicalAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to map (B, C, H, W), any H and W from 1 on."""
-        qkv = self.qkv(self.norm(x))  # (B, 3C, H, W)
+        qkv = as_tokens(self.qkv(self.norm(x)))  # (B, H, W, 3C)
         if self.grid_size == 1:
-            q, k, v = qkv.chunk(3, dim=1)
-            return self.proj(attend(q, k, v, self.num_heads))
-        x = self.grid_norm(x + attend_in_windows(qkv, self.num_heads, self.grid_size))
+            y = attend_in_map(*qkv.chunk(3, dim=-1), self.num_heads)
+            return self.proj(as_map(y))
+        y = attend_in_windows(qkv, self.num_heads, self.grid_size)
+        x = self.grid_norm(x + as_map(y))
         pooled = x
         if self.pool_ratio > 1:  # a square at the border is the mean of what it has
             pooled = F.avg_pool2d(x, self.pool_ratio, ceil_mode=True)
-        k, v = self.kv(self.pool_norm(pooled)).chunk(2, dim=1)
-        return self.proj(x + attend(self.q(x), k, v, self.num_heads))
+        k, v = as_tokens(self.kv(self.pool_norm(pooled))).chunk(2, dim=-1)
+        y = attend_in_map(as_tokens(self.q(x)), k, v, self.num_heads)
+        return self.proj(x + as_map(y))
 
 
 @MODELS.register_module()
@@ -161,31 +165,49 @@ def check_map(x: Tensor, owner: str, kind: str, in_channels: int) -> None:
         )
 
 
+def as_tokens(x: Tensor) -> Tensor:
+    """View of a map (B, C, H, W) as tokens (B, H, W, C)."""
+    return x.permute(0, 2, 3, 1)
+
+
+def as_map(x: Tensor) -> Tensor:
+    """View of tokens (B, H, W, C) as a map (B, C, H, W)."""
+    return x.permute(0, 3, 1, 2)
+
+
 def attend(
     q: Tensor, k: Tensor, v: Tensor, num_heads: int, mask: Tensor | None = None
 ) -> Tensor:
-    """Each position of q attends to all positions of k and v.
+    """Each token of q attends to all tokens of k and v.
 
     Args:
-        q: Queries (B, C, H, W).
-        k: Keys (B, C, h, w).
-        v: Values (B, C, h, w).
+        q: Queries (B, N, C).
+        k: Keys (B, M, C).
+        v: Values (B, M, C).
         num_heads: Heads, each of C / num_heads channels.
-        mask: True where a key counts, (B, 1, h, w).
+        mask: True where a key counts, (B, M).
 
     Returns:
-        The means of the values, (B, C, H, W).
+        The means of the values, (B, N, C).
     """
 
-    def split_heads(x: Tensor) -> Tensor:  # (B, heads, positions, C/heads)
-        return x.flatten(2).unflatten(1, (num_heads, -1)).transpose(2, 3)
+    def split_heads(x: Tensor) -> Tensor:  # (B, heads, N, C / heads)
+        if x.stride(-1) != 1:  # or torch would keep all scores in memory
+            x = x.contiguous()
+        return x.unflatten(2, (num_heads, -1)).transpose(1, 2)
 
     if mask is not None:
-        mask = mask.flatten(2)[:, :, None]  # (B, 1, 1, h*w), for all heads and queries
+        mask = mask[:, None, None]  # (B, 1, 1, M), for all heads and queries
     y = F.scaled_dot_product_attention(
         split_heads(q), split_heads(k), split_heads(v), attn_mask=mask
     )
-    return y.transpose(2, 3).flatten(1, 2).unflatten(2, q.shape[2:])
+    return y.transpose(1, 2).flatten(2)
+
+
+def attend_in_map(q: Tensor, k: Tensor, v: Tensor, num_heads: int) -> Tensor:
+    """`attend` with q (B, H, W, C) and k and v (B, h, w, C); returns (B, H, W, C)."""
+    y = attend(*(x.flatten(1, 2) for x in (q, k, v)), num_heads)
+    return y.unflatten(1, q.shape[1:3])
 
 
 def attend_in_windows(qkv: Tensor, num_heads: int, side: int) -> Tensor:
@@ -195,36 +217,46 @@ def attend_in_windows(qkv: Tensor, num_heads: int, side: int) -> Tensor:
     the map is padded for them, and the padding is masked.
 
     Args:
-        qkv: Queries, keys and values (B, 3C, H, W).
+        qkv: Queries, keys and values (B, H, W, 3C).
         num_heads: Heads, each of C / num_heads channels.
         side: Side of a window.
 
     Returns:
-        The means of the values, (B, C, H, W).
+        The means of the values, (B, H, W, C).
     """
-    batch, _, height, width = qkv.shape
+    windows, mask = to_windows(qkv, side)
+    y = attend(*windows.chunk(3, dim=-1), num_heads, mask)
+    return from_windows(y, side, qkv.shape)
+
+
+def to_windows(x: Tensor, side: int) -> tuple[Tensor, Tensor | None]:
+    """Cut tokens (B, H, W, C) into n windows, row by row, padded where they end.
+
+    Returns:
+        The windows (B*n, side * side, C), and, if there is padding, what is none,
+        (B*n, side * side).
+    """
+    batch, height, width, _ = x.shape
     bottom, right = -height % side, -width % side
     mask = None
     if bottom or right:
-        padding = (0, right, 0, bottom)
-        qkv = F.pad(qkv, padding)
-        real = torch.ones(1, 1, height, width, dtype=torch.bool, device=qkv.device)
-        mask = to_windows(F.pad(real, padding), side).repeat(batch, 1, 1, 1)
-    q, k, v = to_windows(qkv, side).chunk(3, dim=1)  # (B*n, C, side, side) each
-    y = attend(q, k, v, num_heads, mask)
-    y = from_windows(y, height + bottom, width + right)
-    return y[:, :, :height, :width]
+        real = torch.ones(1, height, width, 1, dtype=torch.bool, device=x.device)
+        x, real = (F.pad(one, (0, 0, 0, right, 0, bottom)) for one in (x, real))
+        mask = cut(real, side).flatten(1).repeat(batch, 1)
+    return cut(x, side), mask
 
 
-def to_windows(x: Tensor, side: int) -> Tensor:
-    """Map (B, C, H, W) to its n windows (B*n, C, side, side), row by row."""
-    batch, channels, height, width = x.shape
-    x = x.reshape(batch, channels, height // side, side, width // side, side)
-    return x.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+def cut(x: Tensor, side: int) -> Tensor:
+    """Tokens (B, H, W, C) to windows (B*n, side * side, C); side divides H and W."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // side, side, width // side, side, channels)
+    return x.transpose(2, 3).reshape(-1, side * side, channels)
 
 
-def from_windows(x: Tensor, height: int, width: int) -> Tensor:
-    """The inverse of `to_windows`."""
-    _, channels, side, _ = x.shape
-    x = x.reshape(-1, height // side, width // side, channels, side, side)
-    return x.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+def from_windows(x: Tensor, side: int, shape: Sequence[int]) -> Tensor:
+    """The inverse of `to_windows` for tokens of a shape (B, H, W, any)."""
+    batch, height, width, _ = shape
+    rows, columns = -(-height // side), -(-width // side)
+    x = x.reshape(batch, rows, columns, side, side, x.shape[-1]).transpose(2, 3)
+    x = x.reshape(batch, rows * side, columns * side, x.shape[-1])
+    return x[:, :height, :width]

@@ -101,6 +101,8 @@ class TransCNN(Backbone):
         with_cp: Recompute blocks in the backward pass to save memory: True one by
             one, a number k in groups of k blocks of a stage, of which only the input is
             kept. A BatchNorm counts each batch once.
+        channels_last: Run in channels-last memory, which is faster: attention and 1x1
+            convolutions read the channels of a cell next to each other.
         norm_cfg: Norm of all parts; None is BatchNorm for the first release and
             GroupNorm with one group for the revised one.
         init_cfg: Initialization of mmengine, such as
@@ -133,6 +135,7 @@ class TransCNN(Backbone):
         frozen_stages: int = -1,
         drop_path_rate: float = 0.0,
         with_cp: bool | int = False,
+        channels_last: bool = True,
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -154,6 +157,7 @@ class TransCNN(Backbone):
         self.depths: tuple[int, ...] = tuple(depths[: self.out_indices[-1] + 1])
         self.frozen_stages = frozen_stages
         self.with_cp = with_cp
+        self.channels_last = channels_last
         norm_cfg = norm_cfg or (GROUP_NORM if revised else dict(type='BN'))
 
         self.stem = Stem(in_channels, dims[0], norm_cfg)
@@ -196,12 +200,17 @@ class TransCNN(Backbone):
             width C of that stage and its stride s of 4, 8, 16 or 32.
         """
         check_map(x, 'TransCNN', 'images', self.in_channels)
+        x = x.to(next(self.parameters()).dtype)  # if it is folded in half precision
+        contiguous = x.is_contiguous()
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         outputs = []
         for i, stage in enumerate(self.stages):
             x = stage(x, self.with_cp)
             if i in self.out_indices:
-                outputs.append(x)
+                # Like the image: compiled ops of mmcv need it.
+                outputs.append(x.contiguous() if contiguous else x)
         return tuple(outputs)
 
     def check_weights(self, path: str, keys: Iterable[str]) -> None:

@@ -83,7 +83,7 @@ def test_a_slow_reference_gives_the_same_on_any_size(height, width, grid, ratio)
 @given(SIDES, SIDES, st.integers(2, 6), st.integers(0, 9))
 def test_what_lies_in_the_padding_changes_nothing(height, width, side, seed):
     torch.manual_seed(seed)
-    qkv = torch.randn(2, 24, height, width, requires_grad=True)
+    qkv = torch.randn(2, height, width, 24, requires_grad=True)
 
     def pad_with_noise(x: Tensor, padding: tuple) -> Tensor:
         padded = real_pad(x, padding)
@@ -103,7 +103,7 @@ def test_what_lies_in_the_padding_changes_nothing(height, width, side, seed):
 
 def test_sizes_that_divide_evenly_are_not_padded():
     torch.manual_seed(0)
-    qkv = torch.randn(2, 24, 8, 12)
+    qkv = torch.randn(2, 8, 12, 24)
     with patch.object(F, 'pad', None):
         y = attend_in_windows(qkv, 2, 4)
     whole = F.scaled_dot_product_attention
@@ -111,7 +111,8 @@ def test_sizes_that_divide_evenly_are_not_padded():
         attention.side_effect = whole
         assert torch.equal(attend_in_windows(qkv, 2, 4), y)
     assert attention.call_args.kwargs == dict(attn_mask=None)
-    torch.testing.assert_close(y, slow_windows(qkv, 2, 4))
+    expected = slow_windows(qkv.permute(0, 3, 1, 2), 2, 4)
+    torch.testing.assert_close(y, expected.permute(0, 2, 3, 1))
 
 
 @pytest.mark.parametrize(('grid_size', 'pool_ratio'), [(3, 2), (1, 1)])
