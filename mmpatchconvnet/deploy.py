@@ -1,8 +1,9 @@
 """Prepare a trained model for inference: merge consecutive linear steps into one.
 
-Blocks are folded (`models/block/folded.py`). A `DeconvPyramid` is merged with the 1x1
-convolutions of the FPN or UPerHead that reads it (`models/fold_pyramid.py`). At stride
-4, where maps are largest, this saves 60 % of the cost of the two.
+Backbones and `HMHSA` fold themselves (`models/block/folded.py`,
+`models/transcnn_folded.py`). A `DeconvPyramid` is merged with the 1x1 convolutions of
+the FPN or UPerHead that reads it (`models/fold_pyramid.py`). At stride 4, where maps
+are largest, this saves 60 % of the cost of the two.
 """
 
 from collections.abc import Callable
@@ -16,15 +17,17 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from mmpatchconvnet.compat import ops_are_compiled
-from mmpatchconvnet.models import DeconvPyramid, PatchConvNet
+from mmpatchconvnet.models import HMHSA, DeconvPyramid
+from mmpatchconvnet.models.backbone import Backbone
 from mmpatchconvnet.models.fold_pyramid import fold_pyramid
 from mmpatchconvnet.models.pyramids import Pyramid
+from mmpatchconvnet.models.transcnn_folded import fold, why_not_folded
 
 HALF = (torch.bfloat16, torch.float16)
 
 
 def switch_to_deploy(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
-    """Fold a classifier, detector, segmentor or column for inference, in place.
+    """Fold a classifier, detector, segmentor or backbone for inference, in place.
 
     The results stay the same up to rounding. The model can no longer be trained, and
     its state dict has other keys; to undo this, build the model again and load its
@@ -32,7 +35,8 @@ def switch_to_deploy(model: nn.Module, dtype: torch.dtype | None = None) -> nn.M
     second call changes nothing, or converts a float32 model to half precision.
 
     Args:
-        model: Any model that contains a `PatchConvNet`, in eval or training mode.
+        model: Any model that contains a `PatchConvNet`, `TransCNN` or `HMHSA`, in eval
+            or training mode.
         dtype: `torch.bfloat16` or `torch.float16` converts backbone and pyramid to this
             dtype and runs necks and heads under autocast. RoIAlign, boxes and NMS stay
             in float32, as half precision would shift boxes by pixels. A backbone alone
@@ -49,9 +53,14 @@ def switch_to_deploy(model: nn.Module, dtype: torch.dtype | None = None) -> nn.M
     """
     check_dtype(model, dtype)
     model.eval().requires_grad_(False)
-    for module in list(model.modules()):
-        if isinstance(module, PatchConvNet):
+    for name, module in list(model.named_modules()):
+        if isinstance(module, Backbone):
             module.switch_to_deploy()
+        elif isinstance(module, HMHSA):
+            if reason := why_not_folded(module):
+                print_log(f'{name} is not folded ({reason}).', 'current')
+            else:
+                model.set_submodule(name, fold(module))
         elif isinstance(module, DeconvPyramid):
             readers = readers_of(module, model)
             kept = (
@@ -73,7 +82,7 @@ def check_dtype(model: nn.Module, dtype: torch.dtype | None) -> None:
             'torch.bfloat16 or torch.float16.'
         )
     for module in model.modules():
-        if isinstance(module, (PatchConvNet, Pyramid)):
+        if isinstance(module, (Backbone, Pyramid)):
             given = {x.dtype for x in module.parameters()} & {*HALF}
             if given and dtype not in (None, *given):
                 raise ValueError(
@@ -114,7 +123,7 @@ def set_compute_dtype(model: Any, dtype: torch.dtype | None) -> None:
     if hasattr(model, 'extract_feat') and (half or contiguous):
         wrap_method(model, 'extract_feat', half, contiguous)
     for module in model.modules() if half else ():
-        if isinstance(module, (PatchConvNet, Pyramid)):
+        if isinstance(module, (Backbone, Pyramid)):
             module.to(half)
         elif hasattr(module, 'predict_by_feat'):  # a head of mmdet or mmseg
             wrap_method(module, 'forward', half, contiguous=False)

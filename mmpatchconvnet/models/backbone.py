@@ -1,10 +1,13 @@
 """What the backbones share: checks of their arguments, freezing, layer depths."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from mmengine.logging import print_log
 from torch import nn
 
+from mmpatchconvnet.models.block.folded import FoldedModule
 from mmpatchconvnet.models.strict_init import StrictModule
 
 
@@ -30,6 +33,43 @@ class Backbone(StrictModule):
             return
         for part in (self.stem, *getattr(self, self.parts)[: self.frozen_stages]):
             part.eval().requires_grad_(False)
+
+    def switch_to_deploy(self) -> None:
+        """Fold stem and blocks for inference, in place; see `mmpatchconvnet.deploy`.
+
+        Those that may compute otherwise (subclasses, replaced parts) or that have hooks
+        are left as they are, and the log says so.
+        """
+        self.eval().requires_grad_(False)
+        kept = []
+        for kind, names in self.foldable().items():
+            reasons: Counter[str] = Counter()
+            for name in names:
+                part = self.get_submodule(name)
+                if isinstance(part, FoldedModule):  # by an earlier call
+                    continue
+                if reason := self.why_not_folded(part):
+                    reasons[reason] += 1
+                else:
+                    self.set_submodule(name, self.fold(part))
+            for reason, count in reasons.items():
+                what = kind if len(names) == 1 else f'{count} of {len(names)} {kind}'
+                kept.append(f'{what} ({reason})')
+        if kept:
+            name = type(self).__name__
+            print_log(f'{name} is not folded in {", ".join(kept)}.', 'current')
+
+    def foldable(self) -> dict[str, list[str]]:
+        """The names of the parts that can be folded, by what they are in the plural."""
+        raise NotImplementedError
+
+    def why_not_folded(self, part: nn.Module) -> str:
+        """Why a part in eval mode cannot be folded; empty if it can."""
+        raise NotImplementedError
+
+    def fold(self, part: nn.Module) -> nn.Module:
+        """The folded part; it can no longer be trained."""
+        raise NotImplementedError
 
     @property
     def num_blocks(self) -> int:

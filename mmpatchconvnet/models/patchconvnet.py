@@ -9,13 +9,11 @@ The column here is only the trunk. The paper's attention pooling is the neck
 builds a parameter that it does not train.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -203,36 +201,20 @@ class PatchConvNet(Backbone):
                 taps.append(x)
         return x, taps
 
-    def switch_to_deploy(self) -> None:
-        """Fold stem and blocks for inference, in place; see `mmpatchconvnet.deploy`.
+    def foldable(self) -> dict[str, list[str]]:
+        stem = [] if isinstance(self.stem, FoldedStem) else ['stem']
+        blocks = [f'blocks.{i}' for i in range(len(self.blocks))]
+        return {'the stem': stem, 'blocks': blocks}
 
-        Those that may compute otherwise (subclasses, replaced parts, another norm than
-        LayerNorm and BatchNorm) or that have hooks are left as they are, and the log
-        says so.
-        """
-        self.eval().requires_grad_(False)
-        kept = []
-        if not isinstance(self.stem, FoldedStem):
-            with torch.device('meta'):
-                reference = ConvStem(self.in_channels, self.embed_dims)
-            if reason := difference(self.stem, reference):
-                kept.append(f'the stem ({reason})')
-            else:
-                self.stem = FoldedStem(self.stem)
-        reasons: Counter[str] = Counter()
-        for i, block in enumerate(self.blocks):
-            if isinstance(block, FoldedBlock):
-                continue
-            if reason := why_not_folded(block):
-                reasons[reason] += 1
-            else:
-                self.blocks[i] = FoldedBlock(block)
-        kept += [
-            f'{count} of {len(self.blocks)} blocks ({reason})'
-            for reason, count in reasons.items()
-        ]
-        if kept:
-            print_log(f'The column is not folded in {", ".join(kept)}.', 'current')
+    def why_not_folded(self, part: nn.Module) -> str:
+        if part is not self.stem:
+            return why_not_folded(part)
+        with torch.device('meta'):
+            reference = ConvStem(self.in_channels, self.embed_dims)
+        return difference(part, reference)
+
+    def fold(self, part: nn.Module) -> nn.Module:
+        return FoldedStem(part) if part is self.stem else FoldedBlock(part)
 
     @property
     def num_blocks(self) -> int:

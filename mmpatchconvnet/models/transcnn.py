@@ -21,6 +21,7 @@ from mmpatchconvnet.models.backbone import (
     resolve_indices,
 )
 from mmpatchconvnet.models.hmhsa import GROUP_NORM, HierarchicalAttention, check_map
+from mmpatchconvnet.models.transcnn_folded import fold, why_not_folded
 from mmpatchconvnet.models.transcnn_stage import (
     Downsample,
     InvertedResidual,
@@ -216,6 +217,21 @@ class TransCNN(Backbone):
     def check_weights(self, path: str, keys: Iterable[str]) -> None:
         """Raise if the keys of a checkpoint are those of the other release."""
         check_release(path, keys, 'HAT-Net' if self.revised else 'TransCNN')
+
+    def foldable(self) -> dict[str, list[str]]:
+        blocks = [
+            f'stages.{i}.blocks.{j}'
+            for i, depth in enumerate(self.depths)
+            for j in range(depth)
+        ]
+        steps = [f'stages.{i}.downsample' for i in range(1, len(self.depths))]
+        return {'the stem': ['stem'], 'steps between stages': steps, 'blocks': blocks}
+
+    def why_not_folded(self, part: nn.Module) -> str:
+        return why_not_folded(part)
+
+    def fold(self, part: nn.Module) -> nn.Module:
+        return fold(part)
 
     @property
     def num_blocks(self) -> int:

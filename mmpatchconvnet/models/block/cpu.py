@@ -26,6 +26,8 @@ AVAILABLE = torch.backends.mkldnn.is_available() and all(
         '_reorder_convolution_weight',
     )
 )
+# In place, by oneDNN's names: the exact GELU, and the SiLU.
+ACTIVATIONS = {'gelu': torch.ops.aten.gelu_, 'swish': torch.ops.aten.silu_}
 PACKED = WeakTensorKeyDictionary()  # weight -> its state, and its packed copy
 
 
@@ -62,11 +64,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
-def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The exact GELU of `F.linear` of x (..., C)."""
+def linear_act(x: Tensor, weight: Tensor, bias: Tensor, act: str) -> Tensor:
+    """An activation of `ACTIVATIONS` of `F.linear` of x (..., C)."""
     if uses_onednn(x):
-        return OPS._linear_pointwise(x, weight, bias, 'gelu', [], 'none')
-    return torch.ops.aten.gelu_(F.linear(x, weight, bias))
+        return OPS._linear_pointwise(x, weight, bias, act, [], 'none')
+    return ACTIVATIONS[act](F.linear(x, weight, bias))
 
 
 def linear_sum(x: Tensor, weight: Tensor, bias: Tensor, addend: Tensor) -> Tensor:
@@ -78,11 +80,11 @@ def linear_sum(x: Tensor, weight: Tensor, bias: Tensor, addend: Tensor) -> Tenso
     return total
 
 
-def conv_gelu(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """The exact GELU of a convolution of a map (B, C, H, W), by oneDNN."""
+def conv_act(x: Tensor, conv: nn.Conv2d, act: str) -> Tensor:
+    """An activation of a convolution of a map (B, C, H, W), by oneDNN."""
     return OPS._convolution_pointwise(
         *(x, packed_weight(conv, x), conv.bias),
-        *(conv.padding, conv.stride, conv.dilation, conv.groups, 'gelu', [], 'none'),
+        *(conv.padding, conv.stride, conv.dilation, conv.groups, act, [], 'none'),
     )
 
 

@@ -31,7 +31,28 @@ def why_not_folded(block: nn.Module) -> str:
     return difference(block, reference)
 
 
-class FoldedBlock(nn.Module):
+class FoldedModule(nn.Module):
+    """A part in eval mode that runs on tokens, in the dtype of its weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to map (B, C, H, W) in channels-last memory.
+
+        With weights in half precision it runs in their dtype, also under autocast.
+        """
+        x = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
+        dtype, device = next(self.parameters()).dtype, x.device.type
+        # The meta device has no autocast and raises.
+        if dtype == torch.float32 or not torch.amp.is_autocast_available(device):
+            return self.run(x.to(dtype)).permute(0, 3, 1, 2)
+        with torch.autocast(device, enabled=False):
+            return self.run(x.to(dtype)).permute(0, 3, 1, 2)
+
+    def run(self, x: Tensor) -> Tensor:
+        """Tokens (B, H, W, C) to tokens (B, H, W, C)."""
+        raise NotImplementedError
+
+
+class FoldedBlock(FoldedModule):
     """A trained `PatchConvBlock` in eval mode; its weights can no longer be trained.
 
     Args:
@@ -44,14 +65,10 @@ class FoldedBlock(nn.Module):
         norm: Any = block.norm
         weight, bias = block.pointwise_in.weight.flatten(1), block.pointwise_in.bias
         self.norm = norm if isinstance(norm, LayerNorm2d) else None
-        if self.norm is None:  # a BatchNorm, as behind a convolution by one
-            mean, var = norm.running_mean, norm.running_var
-            one = torch.ones_like(mean)[:, None]
-            scale, shift = fuse_conv_bn_weights(
-                one, None, mean, var, norm.eps, norm.weight, norm.bias
-            )
+        if self.norm is None:
+            scale, shift = scale_and_shift(norm)
             bias = bias + weight @ shift
-            weight = weight * scale.flatten()
+            weight = weight * scale
         self.block_impl = block.block_impl
         self.linear_in = linear(weight, bias)
         self.depthwise = block.depthwise
@@ -62,19 +79,6 @@ class FoldedBlock(nn.Module):
         weight, bias = block.pointwise_out.weight.flatten(1), block.pointwise_out.bias
         self.linear_out = linear(block.gamma[:, None] * weight, block.gamma * bias)
         self.requires_grad_(False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to map (B, C, H, W) in channels-last memory.
-
-        With weights in half precision it runs in their dtype, also under autocast.
-        """
-        x = x.permute(0, 2, 3, 1).contiguous()  # (B, H, W, C)
-        dtype, device = self.linear_in.weight.dtype, x.device.type
-        # The meta device has no autocast and raises.
-        if dtype == torch.float32 or not torch.amp.is_autocast_available(device):
-            return self.run(x.to(dtype)).permute(0, 3, 1, 2)
-        with torch.autocast(device, enabled=False):
-            return self.run(x.to(dtype)).permute(0, 3, 1, 2)
 
     def run(self, x: Tensor) -> Tensor:
         """Tokens (B, H, W, C) to tokens (B, H, W, C).
@@ -102,8 +106,8 @@ class FoldedBlock(nn.Module):
     def run_cpu(self, x: Tensor, y: Tensor) -> Tensor:
         """The same on a CPU, with fewer passes over a map and fewer maps."""
         first, last = self.linear_in, self.linear_out
-        y = cpu.linear_gelu(y, first.weight, first.bias).permute(0, 3, 1, 2)
-        y = cpu.conv_gelu(y, self.depthwise)
+        y = cpu.linear_act(y, first.weight, first.bias, 'gelu').permute(0, 3, 1, 2)
+        y = cpu.conv_act(y, self.depthwise, 'gelu')
         # `mean` is slower than pooling, and copies a bfloat16 map.
         gate = self.channel_gate(F.avg_pool2d(y, y.shape[2:]).flatten(1))
         y = y.permute(0, 2, 3, 1)
@@ -149,12 +153,22 @@ class FoldedStem(nn.Module):
         maps = []
         for conv in self.convs[:-1]:
             x = (
-                cpu.conv_gelu(x, conv)
+                cpu.conv_act(x, conv, 'gelu')
                 if cpu.can_run(x, conv.weight)
                 else F.gelu(conv(x))
             )
             maps.append(x)
         return [*maps, self.convs[-1](x)]
+
+
+def scale_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
+    """What a BatchNorm in eval mode multiplies by and adds, (C,) each."""
+    mean, var = norm.running_mean, norm.running_var
+    one = torch.ones_like(mean)[:, None]  # as behind a convolution by one
+    scale, shift = fuse_conv_bn_weights(
+        one, None, mean, var, norm.eps, norm.weight, norm.bias
+    )
+    return scale.detach().flatten(), shift.detach()
 
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:

@@ -18,7 +18,7 @@ def test_a_packed_weight_follows_its_weight():
         x = torch.randn(2, 32, size, size)
         expected = F.gelu(conv(x))
         torch.testing.assert_close(
-            cpu.conv_gelu(x.clone(), conv), expected, atol=1e-5, rtol=1e-5
+            cpu.conv_act(x.clone(), conv, 'gelu'), expected, atol=1e-5, rtol=1e-5
         )
 
     check(conv)
@@ -44,4 +44,4 @@ def test_shapes_can_be_computed_without_memory():
     conv = nn.Conv2d(32, 32, 3, padding=1, groups=32)
     with FakeTensorMode(allow_non_fake_inputs=True):
         x = torch.empty(2, 32, 14, 14)
-        assert cpu.conv_gelu(x, conv).shape == x.shape
+        assert cpu.conv_act(x, conv, 'gelu').shape == x.shape

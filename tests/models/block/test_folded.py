@@ -9,25 +9,12 @@ from mmpatchconvnet import PatchConvNet
 from mmpatchconvnet.compat import processor
 from mmpatchconvnet.compat.doctor import check_cpu_products
 from mmpatchconvnet.deploy import switch_to_deploy
-from mmpatchconvnet.models import patchconvnet
+from mmpatchconvnet.models import backbone
 from mmpatchconvnet.models.block import cpu
 from mmpatchconvnet.models.block.eager import PatchConvBlock
 from mmpatchconvnet.models.block.folded import FoldedBlock
 
 ARCH = dict(embed_dims=32, depth=2, layer_scale_init_value=0.5)
-
-
-@pytest.fixture
-def choose_library(monkeypatch):
-    """Sets the variable that chooses the library of the products."""
-
-    def choose(name: str) -> None:
-        monkeypatch.setenv(processor.VARIABLE, name)
-        processor.product_library.cache_clear()
-
-    yield choose
-    monkeypatch.undo()
-    processor.product_library.cache_clear()
 
 
 def random_column(**settings) -> PatchConvNet:
@@ -177,7 +164,7 @@ def replace_stem(column):
 )
 def test_what_may_compute_otherwise_is_left_and_named(change, line, dtype, monkeypatch):
     lines = []
-    monkeypatch.setattr(patchconvnet, 'print_log', lambda text, _: lines.append(text))
+    monkeypatch.setattr(backbone, 'print_log', lambda text, _: lines.append(text))
     column = random_column(out_indices=(0, 1))
     change(column)
     column.eval()

@@ -1,0 +1,176 @@
+"""TransCNN and H-MHSA folded for inference return the same."""
+
+import re
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mmpatchconvnet import HMHSA, TransCNN
+from mmpatchconvnet.compat import processor
+from mmpatchconvnet.deploy import switch_to_deploy
+from mmpatchconvnet.models import backbone as backbones
+from mmpatchconvnet.models.transcnn_folded import FoldedAttention, FoldedTransCNNBlock
+
+REVISED = dict(
+    embed_dims=(8, 8, 16, 16),
+    depths=(1, 2, 1, 1),
+    head_dims=4,
+    expansions=(2, 2, 2, 2),
+    kernel_sizes=(3, 3, 5, 3),
+    grid_sizes=(4, 3, 2, 1),
+    pool_ratios=(4, 2, 1, 1),
+    revised=True,
+)
+FIRST = dict(REVISED, revised=False)
+RELEASES = pytest.mark.parametrize('arch', [FIRST, REVISED], ids=['first', 'revised'])
+ALL = (0, 1, 2, 3)
+
+
+def shake(model: nn.Module) -> nn.Module:
+    """Weights and statistics with which a wrong fold changes the results."""
+    torch.manual_seed(0)
+    for name, value in model.state_dict().items():
+        if 'running_var' in name:
+            value.uniform_(0.5, 2)
+        elif value.is_floating_point():
+            value.add_(torch.empty_like(value).normal_(std=0.05))
+    return model.eval()
+
+
+def assert_close(ours: tuple, theirs: tuple, tolerance: float = 1e-5) -> None:
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.shape == b.shape
+        error = (a.float() - b).abs().max() / b.abs().max()
+        assert error <= tolerance
+
+
+@pytest.mark.parametrize('library', processor.product_libraries())
+@pytest.mark.parametrize(
+    'norm_cfg', [None, dict(type='BN'), dict(type='GN', num_groups=2)]
+)
+@RELEASES
+def test_returns_the_same(arch, norm_cfg, library, choose_library):
+    choose_library(library)
+    model = shake(
+        TransCNN(arch, out_indices=ALL, drop_path_rate=0.3, norm_cfg=norm_cfg)
+    )
+    x = torch.randn(2, 3, 70, 100)
+    with torch.no_grad():
+        before = model(x)
+        model.switch_to_deploy()
+        assert_close(model(x), before)
+        model.switch_to_deploy()  # a second time changes nothing
+        assert_close(model(x), before)
+    blocks = [block for stage in model.stages for block in stage.blocks]
+    assert {type(block) for block in blocks} == {FoldedTransCNNBlock}
+    left = {type(m).__name__ for m in model.modules()} & {'BatchNorm2d', 'GroupNorm'}
+    merged = (norm_cfg or {}).get('type') == 'BN' or (not norm_cfg and arch is FIRST)
+    assert left == (set() if merged else {'GroupNorm'})
+    assert not [p for p in model.parameters() if p.requires_grad]
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 70), st.integers(1, 70), st.booleans())
+def test_any_size_returns_the_same(height, width, revised):
+    model = shake(TransCNN(REVISED if revised else FIRST, out_indices=ALL))
+    x = torch.randn(1, 3, height, width)
+    with torch.no_grad():
+        before = model(x)
+        assert_close(switch_to_deploy(model)(x), before)
+
+
+@RELEASES
+def test_the_image_gets_the_same_gradient(arch):
+    model = shake(TransCNN(arch))
+    x = torch.randn(2, 3, 70, 50, requires_grad=True)
+    (before,) = torch.autograd.grad(model(x)[0].sin().sum(), x)
+    model.switch_to_deploy()
+    (after,) = torch.autograd.grad(model(x)[0].sin().sum(), x)
+    assert (after - before).abs().max() <= 1e-4 * before.abs().max()
+
+
+@RELEASES
+def test_half_precision_is_close(arch):
+    model = shake(TransCNN(arch, out_indices=ALL))
+    x = torch.randn(1, 3, 70, 100)
+    with torch.no_grad():
+        exact = model(x)
+        maps = switch_to_deploy(model, torch.bfloat16)(x)
+        assert {y.dtype for y in maps} == {torch.bfloat16}
+        assert_close(maps, exact, 5e-2)
+        with torch.autocast('cpu', torch.bfloat16):
+            assert_close(model(x), exact, 5e-2)
+
+
+class Doubled(torch.nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x) * 2
+
+
+def replace_block(model):
+    model.stages[1].blocks[0] = type('Other', (nn.Identity,), {})()
+
+
+def replace_attention(model):
+    model.stages[1].blocks[0].attn = nn.Identity()
+
+
+def replace_part(model):
+    model.stages[1].blocks[0].attn.proj = Doubled(8, 8, 1)
+
+
+def pad_in_circles(model):
+    model.stages[1].blocks[0].ffn.depthwise.padding_mode = 'circular'
+
+
+def watch_norm(model):
+    model.stages[1].blocks[0].ffn.norm_out.register_forward_hook(lambda *_: None)
+
+
+def subclass_stem(model):
+    model.stem.__class__ = type('Other', (type(model.stem),), {})
+
+
+def watch_step(model):
+    model.stages[2].downsample.register_forward_hook(lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ('change', 'line'),
+    [
+        (replace_block, r'1 of 5 blocks \(Other may'),
+        (replace_attention, r'1 of 5 blocks \(Identity may'),
+        (replace_part, r'1 of 5 blocks \(Doubled may'),
+        (pad_in_circles, r'1 of 5 blocks \(ffn.depthwise has other settings'),
+        (watch_norm, r'1 of 5 blocks \(hooks would be lost'),
+        (subclass_stem, r'the stem \(Other may'),
+        (watch_step, r'1 of 3 steps between stages \(hooks would be lost'),
+    ],
+)
+@RELEASES
+def test_what_may_compute_otherwise_is_left_and_named(arch, change, line, monkeypatch):
+    lines = []
+    monkeypatch.setattr(backbones, 'print_log', lambda text, _: lines.append(text))
+    model = shake(TransCNN(arch, out_indices=ALL))
+    change(model)
+    x = torch.randn(2, 3, 48, 80)
+    with torch.no_grad():
+        before = model(x)
+        assert_close(switch_to_deploy(model)(x), before)
+    assert len(lines) == 1 and re.search(line, lines[0])
+
+
+@pytest.mark.parametrize('norm_cfg', [None, dict(type='BN')])
+@pytest.mark.parametrize(('grid_size', 'pool_ratio'), [(3, 2), (1, 1)])
+def test_a_plugin_is_folded_with_its_gamma(grid_size, pool_ratio, norm_cfg):
+    layer = HMHSA(8, 4, grid_size, pool_ratio, norm_cfg)
+    model = shake(nn.Sequential(nn.Conv2d(3, 8, 3), layer))
+    x = torch.randn(2, 3, 13, 9)
+    with torch.no_grad():
+        before = model(x)
+        switch_to_deploy(model)
+        assert_close((model(x),), (before,))
+    assert type(model[1]) is FoldedAttention
