@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from rich.console import Console
 
-from mmpatchconvnet import PatchConvNet
+from mmpatchconvnet import PatchConvNet, TransCNN
 from mmpatchconvnet.config_files import read_config
 from mmpatchconvnet.experiments.benchmark.choices import CONFIGS, MODES
 from mmpatchconvnet.experiments.benchmark.measure import draw, measure
@@ -19,7 +19,7 @@ from mmpatchconvnet.experiments.benchmark.memory import (
     peak_memory,
     saved_activation_bytes,
 )
-from mmpatchconvnet.experiments.benchmark.reference import ReferenceColumn
+from mmpatchconvnet.experiments.benchmark.reference import reference_of
 from mmpatchconvnet.experiments.benchmark.subjects import (
     INFERENCE_MODES,
     TRAINING_MODES,
@@ -47,13 +47,46 @@ MARKERS = dict(
 )
 
 
-def test_the_reference_computes_what_our_column_does():
+def column() -> PatchConvNet:
     arch = dict(embed_dims=32, depth=3, layer_scale_init_value=0.5)
-    column = PatchConvNet(arch, out_indices=(0, 2), stem_indices=(1,)).eval()
-    reference = ReferenceColumn(column)
-    x = torch.randn(2, 3, 50, 90)
-    for theirs, ours in zip(reference(x), column(x), strict=True):
-        torch.testing.assert_close(ours, theirs)
+    return PatchConvNet(arch, out_indices=(0, 2), stem_indices=(1,))
+
+
+def transcnn(revised: bool) -> TransCNN:
+    arch = dict(
+        embed_dims=(8, 8, 16, 16),
+        depths=(1, 2, 1, 1),
+        head_dims=4,
+        expansions=(2, 2, 2, 2),
+        kernel_sizes=(3, 3, 5, 3),
+        grid_sizes=(3, 2, 2, 1),
+        pool_ratios=(4, 2, 1, 1),
+        revised=revised,
+    )
+    return TransCNN(arch, out_indices=(0, 1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ('build', 'size'),
+    [
+        (column, (50, 90)),
+        (lambda: transcnn(revised=False), (96, 192)),
+        (lambda: transcnn(revised=True), (96, 192)),
+    ],
+    ids=['column', 'transcnn', 'hatnet'],
+)
+def test_the_reference_computes_what_our_backbone_does(build, size):
+    torch.manual_seed(0)
+    backbone = build().eval()
+    x = torch.randn(2, 3, *size)
+    theirs, ours = reference_of(backbone)(x), backbone(x)
+    for one, other in zip(theirs, ours, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_size_that_the_official_code_cannot_take_is_named():
+    with pytest.raises(ValueError, match=r'13 x 25 cells .* windows of 3 x 3'):
+        reference_of(transcnn(revised=True))(torch.randn(1, 3, 50, 100))
 
 
 def test_models_take_turns():

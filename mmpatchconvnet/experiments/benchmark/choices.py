@@ -35,7 +35,7 @@ CONFIGS = {
 BASELINES = ('resnet50', 'swin-t', 'convnext-t')
 SIZES = {'classifier': (224, 224), 'detector': (800, 1344), 'segmentor': (512, 512)}
 MODES = {
-    'reference': 'the column in the official order of operations',
+    'reference': 'our backbones in the official order of operations',
     'deploy': 'folded for inference',
     'eager': 'the reference implementation of the block',
     'lean': 'blocks that keep three maps for the backward pass',

@@ -14,17 +14,19 @@ from torch import nn
 from mmpatchconvnet.config_files import read_config
 from mmpatchconvnet.deploy import switch_to_deploy
 from mmpatchconvnet.experiments.benchmark.choices import CONFIGS, MODES
-from mmpatchconvnet.experiments.benchmark.reference import ReferenceColumn
+from mmpatchconvnet.experiments.benchmark.reference import reference_of
 from mmpatchconvnet.experiments.complexity import build_model
 from mmpatchconvnet.experiments.model_index import published_score
 from mmpatchconvnet.models import PatchConvNet
+from mmpatchconvnet.models.backbone import Backbone
 
 # Short name -> the config whose metafile has the score of the official weights.
 WEIGHTS = {
     's60': 'mmpatchconvnet::patchconvnet/patchconvnet-s60_3rdparty_in1k.py',
     'b60': 'mmpatchconvnet::patchconvnet/patchconvnet-b60_3rdparty_in1k.py',
 }
-COLUMN_MODES = {'reference', 'deploy', 'eager', 'lean', 'triton', 'cp'}
+BACKBONE_MODES = {'reference', 'deploy', 'cp'}  # of our backbones
+COLUMN_MODES = {'eager', 'lean', 'triton'}
 TRAINING_MODES = {'eager', 'lean', 'cp'}
 INFERENCE_MODES = {'deploy'}
 
@@ -68,26 +70,30 @@ def make_model(cfg: Config, modes: list[str]) -> nn.Module:
     """
     torch.manual_seed(0)
     model: Any = revert_sync_batchnorm(build_model(cfg))
-    column = model.backbone
-    column_modes = COLUMN_MODES & set(modes)
-    if column_modes and not isinstance(column, PatchConvNet):
-        raise ValueError(
-            f'{type(column).__name__} has no mode {", ".join(sorted(column_modes))}: '
-            'only PatchConvNet has these, so leave them out.'
-        )
+    backbone = model.backbone
+    for modes_of, kind in ((BACKBONE_MODES, Backbone), (COLUMN_MODES, PatchConvNet)):
+        wanted = modes_of & set(modes)
+        if wanted and not isinstance(backbone, kind):
+            owners = 'PatchConvNet' + ' and TransCNN' * (kind is Backbone)
+            raise ValueError(
+                f'{type(backbone).__name__} has no mode {", ".join(sorted(wanted))}: '
+                f'only {owners} can have it, so leave it out.'
+            )
     needs_layer_norm = {'lean', 'triton', 'reference'} & set(modes)
-    if needs_layer_norm and not isinstance(column.blocks[0].norm, nn.LayerNorm):
-        raise ValueError(
-            f'{", ".join(sorted(needs_layer_norm))} is for columns with LayerNorm, '
-            f'this one has {type(column.blocks[0].norm).__name__}.'
-        )
-    for name in {'eager', 'lean', 'triton'} & set(modes):
-        for block in column.blocks:
+    if needs_layer_norm and isinstance(backbone, PatchConvNet):
+        norm = backbone.blocks[0].norm
+        if not isinstance(norm, nn.LayerNorm):
+            raise ValueError(
+                f'{", ".join(sorted(needs_layer_norm))} is for columns with LayerNorm, '
+                f'this one has {type(norm).__name__}.'
+            )
+    for name in COLUMN_MODES & set(modes):
+        for block in backbone.blocks:
             block.block_impl = name
     if 'cp' in modes:
-        column.with_cp = True
+        backbone.with_cp = True
     if 'deploy' in modes:
         switch_to_deploy(model)
     if 'reference' in modes:
-        model.backbone = ReferenceColumn(column)
+        model.backbone = reference_of(backbone)
     return model
