@@ -10,6 +10,18 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 HOSTS = dict(classifier='mmpretrain', mask_rcnn='mmdet', upernet='mmseg')
+# An arch of TransCNN.
+HAT_NET = dict(
+    embed_dims=(8, 8, 16, 16),
+    depths=(1, 2, 3, 1),
+    head_dims=4,
+    expansions=(2, 2, 2, 2),
+    kernel_sizes=(3, 3, 5, 3),
+    grid_sizes=(4, 2, 2, 1),
+    pool_ratios=(4, 2, 1, 1),
+    revised=True,
+)
+FIRST_RELEASE = dict(HAT_NET, revised=False)
 NAMES = dict(classifier='classifier', mask_rcnn='mask-rcnn', upernet='upernet')
 
 

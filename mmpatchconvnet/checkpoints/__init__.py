@@ -7,11 +7,15 @@ and pickles too, see `pickles`.
 from mmpatchconvnet.checkpoints import pickles  # noqa: F401  changes mmengine
 from mmpatchconvnet.checkpoints.conversion import (
     CheckpointError,
-    backbone_weights,
     convert_deit_checkpoint,
     convert_to_deit,
 )
-from mmpatchconvnet.checkpoints.convert_file import MODES, KeyGroup, convert_file
+from mmpatchconvnet.checkpoints.convert_file import (
+    MODES,
+    KeyGroup,
+    backbone_weights,
+    convert_file,
+)
 from mmpatchconvnet.checkpoints.files import local_file
 from mmpatchconvnet.checkpoints.loading import (
     check_start,
@@ -24,7 +28,10 @@ from mmpatchconvnet.checkpoints.official import (
     load_transcnn_checkpoint,
 )
 from mmpatchconvnet.checkpoints.reading import load_file
-from mmpatchconvnet.checkpoints.transcnn import convert_transcnn_checkpoint
+from mmpatchconvnet.checkpoints.transcnn import (
+    convert_to_transcnn,
+    convert_transcnn_checkpoint,
+)
 
 __all__ = [
     'MODES',
@@ -36,6 +43,7 @@ __all__ = [
     'convert_deit_checkpoint',
     'convert_file',
     'convert_to_deit',
+    'convert_to_transcnn',
     'convert_transcnn_checkpoint',
     'load_deit_checkpoint',
     'load_file',

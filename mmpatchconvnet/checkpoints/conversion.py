@@ -4,14 +4,57 @@ One set of tables serves both directions, so that neither can drift from the oth
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+Kind = Literal['PatchConvNet', 'TransCNN', 'HAT-Net']
+# Keys that only one kind of backbone has, official ones and ours.
+MARKS: dict[Kind, str] = {
+    'PatchConvNet': r'(^|\.)blocks\.\d+\.gamma(_1)?$',
+    'TransCNN': r'\.conv\.conv1\.1\.bias$|\.ffn\.norm1\.',
+    'HAT-Net': r'\.conv\.conv1\.0\.bias$|\.ffn\.norm_in\.',
+}
+AS_SCHEME: dict[Kind, str] = {
+    'PatchConvNet': 'give deit://FILE',
+    'TransCNN': 'give transcnn://FILE',
+    'HAT-Net': 'give hatnet://FILE',
+}
+
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used, said in one sentence."""
+
+
+def kind_of(keys: Iterable[str]) -> Kind | None:
+    """Whose keys these are, official ones or ours; None if they are of no kind."""
+    keys = list(keys)
+    for kind, mark in MARKS.items():
+        if any(re.search(mark, key) for key in keys):
+            return kind
+    return None
+
+
+def check_kind(
+    name: str, keys: Iterable[str], kinds: Sequence[Kind], remedies: Mapping[Kind, str]
+) -> None:
+    """Raise if the keys of a checkpoint are of a kind, but of none of these.
+
+    Args:
+        name: The checkpoint's name.
+        keys: Its keys, official ones or ours.
+        kinds: What it may be.
+        remedies: What to do with a checkpoint of each kind.
+    """
+    found = kind_of(keys)
+    if found and found not in kinds:
+        wanted = ' or '.join(kinds)
+        raise CheckpointError(
+            f'{name} is a checkpoint of {found}, not of {wanted}: '
+            f'{remedies[found]} for it, or a checkpoint of {wanted}.'
+        )
 
 
 # Official key -> ours. `*` stands for weight and bias, {i} for the number of a block or
@@ -122,19 +165,23 @@ def count_numbers(pattern: str, keys: Iterable[str]) -> int:
     return len({found[1] for found in matches if found})
 
 
-def convert_deit_checkpoint(state_dict: Mapping) -> dict[str, Tensor]:
+def convert_deit_checkpoint(
+    state_dict: Mapping, name: str = 'this'
+) -> dict[str, Tensor]:
     """Rename an official checkpoint for `mmpretrain.ImageClassifier`.
 
     Args:
         state_dict: The official tensors, bare or under `model`. A model with one token
             for each class (`s60_multi_*`) is recognized by its many heads, which become
             the one weight (K, C) and bias (K,) of `PerTokenLinearHead`.
+        name: The checkpoint's name in errors.
 
     Returns:
         The same tensors under `backbone.`, `neck.` and `head.`.
 
     Raises:
-        CheckpointError: A key is unknown or one is missing; nothing is converted.
+        CheckpointError: A key is unknown or one is missing, or it is a checkpoint of
+            another backbone; nothing is converted.
 
     Example:
         >>> convert_deit_checkpoint({'pos_embed': torch.zeros(1)})
@@ -142,11 +189,12 @@ def convert_deit_checkpoint(state_dict: Mapping) -> dict[str, Tensor]:
         mmpatchconvnet.checkpoints.conversion.CheckpointError: this is no ...
     """
     official = tensors_of(state_dict)
+    check_kind(name, official, ('PatchConvNet',), AS_SCHEME)
     table = merged(tables_for_official(official))
     check_keys(
         official.keys(),
         table.keys(),
-        'this is no PatchConvNet checkpoint',
+        f'{name} is no PatchConvNet checkpoint',
         'give one of the official files, as it is',
     )
     converted = {}
@@ -208,34 +256,6 @@ def inverted(table: Mapping[str, str]) -> dict[str, list[str]]:
     for official, ours in table.items():
         names.setdefault(ours, []).append(official)
     return names
-
-
-def backbone_weights(state_dict: Mapping) -> dict[str, Tensor]:
-    """The column of a classifier, detector or segmentor of ours.
-
-    Args:
-        state_dict: The model's tensors, bare or under `state_dict`. A dense model holds
-            the blocks up to its last tap; the rest was never built.
-
-    Returns:
-        The tensors under `backbone.`, without that prefix: what `PatchConvNet` loads.
-
-    Raises:
-        CheckpointError: A column's key is missing, or there is an unknown one.
-    """
-    column = {
-        key: value
-        for key, value in tensors_of(state_dict).items()
-        if key.startswith('backbone.')
-    }
-    tables = tables_for_ours(column)
-    check_keys(
-        column.keys(),
-        {*tables['stem'].values(), *tables['blocks'].values()},
-        "there is no PatchConvNet under 'backbone.'",
-        'give a classifier, detector or segmentor that has one',
-    )
-    return {key.removeprefix('backbone.'): value for key, value in column.items()}
 
 
 def tensors_of(checkpoint: Mapping) -> dict[str, Tensor]:

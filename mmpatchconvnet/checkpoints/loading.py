@@ -14,7 +14,7 @@ from mmpatchconvnet.checkpoints.data_only import load_checkpoint
 
 
 def read_weights(path: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint: a file, a URL, or `deit://NAME`.
+    """The tensors of a checkpoint: a file, a URL, or `deit://NAME` and its siblings.
 
     Raises:
         CheckpointError: There is no such file, more than data in it, or no tensors.

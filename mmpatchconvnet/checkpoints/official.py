@@ -71,18 +71,23 @@ def load_deit_checkpoint(
 
     Raises:
         CheckpointError: There is neither such a file nor an official one of this name,
-            it cannot be downloaded, or it is not the one that was used first.
+            it cannot be downloaded, it is not the one that was used first, or it is one
+            of another backbone.
     """
     name = filename.removeprefix('deit://')
+
+    def convert(checkpoint: Mapping) -> dict[str, Tensor]:
+        return convert_deit_checkpoint(checkpoint, filename)
+
     if Path(name).is_file():
-        return dict(state_dict=convert_deit_checkpoint(load_file(name, map_location)))
+        return dict(state_dict=convert(load_file(name, map_location)))
     if name not in OFFICIAL_FILES:
         raise CheckpointError(
             f'{filename} is no official checkpoint: give deit:// with a file or one of '
             f'{", ".join(OFFICIAL_FILES)}.'
         )
     url = f'{OFFICIAL_URL}/{name}.pth'
-    return dict(state_dict=load_official(url, convert_deit_checkpoint, map_location))
+    return dict(state_dict=load_official(url, convert, map_location))
 
 
 @CheckpointLoader.register_scheme(prefixes=('transcnn://', 'hatnet://'))
@@ -108,7 +113,7 @@ def load_transcnn_checkpoint(
     Raises:
         CheckpointError: There is neither such a file nor an official one of this name,
             it cannot be downloaded, it is not the one that was used first, or it is one
-            of the other release.
+            of another backbone.
     """
     scheme, _, name = filename.partition('://')
     release: Release = 'TransCNN' if scheme == 'transcnn' else 'HAT-Net'

@@ -1,6 +1,7 @@
 """Convert a checkpoint between the official names and ours, or extract its backbone.
 
 mmpatchconvnet convert to-ours deit://s60_224_1k s60.pth
+mmpatchconvnet convert to-ours hatnet://tiny hat_tiny.pth
 mmpatchconvnet convert to-official s60.pth official.pth
 mmpatchconvnet convert backbone work_dirs/NAME/iter_400.pth backbone.pth
 """
@@ -15,14 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option(
         'mode',
         choices=('to-ours', 'to-official', 'backbone'),
-        help='to-ours: an official file, or deit://NAME, to an mmpretrain classifier; '
-        'to-official: our classifier to the names of the official code; '
-        'backbone: only the PatchConvNet of our classifier, detector or segmentor',
+        help='to-ours: an official file or name to an mmpretrain classifier; '
+        'to-official: our classifier to the names of the official code; backbone: '
+        'only the PatchConvNet or TransCNN of our classifier, detector or segmentor',
     )
     option(
         'source',
         metavar='IN',
-        help='a file; for an official one also deit://NAME or deit://FILE',
+        help='a file; for an official one also deit://, transcnn:// or hatnet:// with '
+        'a name or a file',
     )
     option('target', metavar='OUT', help='the file to write, a dict of tensors')
     option('--overwrite', action='store_true', help='replace OUT if it exists')
@@ -47,7 +49,7 @@ def run(mode: str, source: str, target: str, overwrite: bool) -> None:
             group.part,
             str(group.tensors),
             f'{group.parameters:,}',
-            group.old,
+            group.old or '[dim]new[/]',
             group.new or '[dim]left out[/]',
         )
     console.print(table)

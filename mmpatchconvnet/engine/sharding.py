@@ -19,6 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 from mmpatchconvnet.checkpoints import CheckpointError
 from mmpatchconvnet.engine.distributed import without_sync_bn
 from mmpatchconvnet.models.patchconvnet import PatchConvBlock
+from mmpatchconvnet.models.transcnn_stage import TransCNNBlock
 from mmpatchconvnet.registry import FUNCTIONS, STRATEGIES
 
 # Their step needs the norm of a whole layer, but a rank holds only a part of it.
@@ -27,11 +28,11 @@ LAYERWISE_OPTIMIZERS = ('LAMB', 'LARS')
 
 @FUNCTIONS.register_module()
 def wrap_each_block(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool:
-    """Auto-wrap policy of FSDP: every block of the column is its own unit.
+    """Auto-wrap policy of FSDP: every block of our backbones is its own unit.
 
-    Stem, necks and heads stay together in the root unit.
+    Stem, steps between stages, necks and heads stay together in the root unit.
     """
-    return recurse or isinstance(module, PatchConvBlock)
+    return recurse or isinstance(module, (PatchConvBlock, TransCNNBlock))
 
 
 @STRATEGIES.register_module()

@@ -8,12 +8,12 @@ from torch.export import Dim
 
 from mmpatchconvnet.export.preprocess import Preprocess
 from mmpatchconvnet.export.resizing import crop, resize_bilinear
-from mmpatchconvnet.models import PatchConvNet
+from mmpatchconvnet.models.backbone import Backbone
 
 SUPPORTED = (
     'ImageClassifier of mmpretrain, EncoderDecoder of mmseg, TwoStageDetector, '
-    'FasterRCNN and MaskRCNN of mmdet, a PatchConvNet, or an nn.Sequential that '
-    'starts with one'
+    'FasterRCNN and MaskRCNN of mmdet, a PatchConvNet or TransCNN, or an '
+    'nn.Sequential that starts with one'
 )
 
 
@@ -88,8 +88,8 @@ class ClassifierGraph(Graph):
 class FeatureGraph(Graph):
     """Images (N, 3, H, W) to the maps `level0`, `level1`, ... of a backbone and neck.
 
-    The model is a column, an `nn.Sequential` of column and necks, or any model of a
-    host with `extract_feat`.
+    The model is a backbone of ours, an `nn.Sequential` of it and necks, or any model of
+    a host with `extract_feat`.
     """
 
     parts = ('model',)
@@ -153,7 +153,7 @@ def make_graph(model: Any, preprocess: bool = False) -> Graph:
 
         return DetectorGraph(model, preprocess)
     first = next(iter(model), None) if isinstance(model, nn.Sequential) else model
-    if isinstance(first, PatchConvNet):
+    if isinstance(first, Backbone):
         return FeatureGraph(model, preprocess)
     raise unsupported(model)
 

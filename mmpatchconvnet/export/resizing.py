@@ -15,9 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmpatchconvnet.models import hmhsa
 from mmpatchconvnet.models.pyramids import Pyramid
 
 _interpolate: Any = F.interpolate
+_avg_pool: Any = F.avg_pool2d
 _max_pool: Any = F.max_pool2d
 
 
@@ -70,6 +72,15 @@ def pad_to(x: Tensor, height: int, width: int, most: int, value: float = 0) -> T
     # Padding by a constant and cutting holds for any size; a padding that depends on
     # the size would be traced as zero or not zero.
     return crop(F.pad(x, (0, most, 0, most), value=value), height, width)
+
+
+def pad_to_windows(x: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """`hmhsa.pad_to_windows` that pads and masks whole windows too."""
+    height, width = x.shape[1:3]
+    whole = [(size + side - 1) // side * side for size in (height, width)]
+    padded = pad_to(hmhsa.as_map(x), whole[0], whole[1], side - 1)
+    padded = hmhsa.as_tokens(padded)
+    return padded, hmhsa.real_tokens(padded, height, width, side)
 
 
 def crop(x: Tensor, height: int, width: int) -> Tensor:
@@ -157,16 +168,47 @@ def max_pool(
     return_indices: bool = False,
 ) -> Any:
     """`F.max_pool2d`; where only the size is rounded up, by padding with -inf."""
-    height, width = _pair(kernel_size)
-    whole = _pair(stride or kernel_size) == _pair(kernel_size)
+    side = height, width = _pair(kernel_size)
+    whole = _pair(stride or side) == side
     plain = (_pair(padding), _pair(dilation)) == ((0, 0), (1, 1))
     if ceil_mode and whole and plain and not return_indices:
         # torch asks whether the last window is inside, which it cannot tell.
         padded = F.pad(input, (0, width - 1, 0, height - 1), value=-torch.inf)
-        return _max_pool(padded, (height, width))
+        return _max_pool(padded, side)
     return _max_pool(
         input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
     )
+
+
+def avg_pool(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """`F.avg_pool2d`; where only the size is rounded up, by padding with 0."""
+    side = height, width = _pair(kernel_size)
+    whole = _pair(stride or side) == side and _pair(padding) == (0, 0)
+    if not (ceil_mode and whole and divisor_override is None):
+        return _avg_pool(
+            input,
+            kernel_size,
+            stride,
+            padding,
+            ceil_mode,
+            count_include_pad,
+            divisor_override,
+        )
+    means = _avg_pool(F.pad(input, (0, width - 1, 0, height - 1)), side)
+    for dim, length in ((2, height), (3, width)):  # what lies in the map
+        first = torch.arange(means.shape[dim], device=input.device) * length
+        count = (input.shape[dim] - first).clamp(max=length)
+        share = (length / count).to(input.dtype)
+        means = means * (share[:, None] if dim == 2 else share)
+    return means
 
 
 @contextmanager
@@ -180,6 +222,8 @@ def dynamic_resizing() -> Iterator[None]:
         stack.enter_context(patch.object(F, 'interpolate', interpolate))
         stack.enter_context(patch.object(F, 'adaptive_avg_pool2d', pool_average))
         stack.enter_context(patch.object(F, 'max_pool2d', max_pool))
+        stack.enter_context(patch.object(F, 'avg_pool2d', avg_pool))
+        stack.enter_context(patch.object(hmhsa, 'pad_to_windows', pad_to_windows))
         stack.enter_context(patch.object(Pyramid, 'pad_to_level', _pad_to_level))
         wrappers = sys.modules.get('mmseg.models.utils.wrappers')
         original = getattr(wrappers, 'resize', None)

@@ -14,6 +14,7 @@ from mmpatchconvnet.deploy import switch_to_deploy
 from mmpatchconvnet.export.graphs import make_graph
 from mmpatchconvnet.export.onnx_file import TRACED
 from mmpatchconvnet.export.resizing import dynamic_resizing
+from mmpatchconvnet.models.hmhsa import HierarchicalAttention
 
 COMPILERS = ('g++', 'clang++')
 
@@ -38,8 +39,8 @@ def export_torch(
         metadata: Texts to store in the file.
 
     Raises:
-        ValueError: A model that cannot be exported, such as a Mask R-CNN, or there is
-            no C++ compiler.
+        ValueError: A model that cannot be exported, such as a Mask R-CNN or one with
+            TransCNN, or there is no C++ compiler.
     """
     if not any(map(shutil.which, COMPILERS)):
         raise ValueError(
@@ -51,6 +52,11 @@ def export_torch(
         raise ValueError(
             'masks are wrong in packages of AOTInductor (torch 2.14): give --format '
             'onnx for a Mask R-CNN.'
+        )
+    if any(isinstance(module, HierarchicalAttention) for module in graph.modules()):
+        raise ValueError(
+            'the windows of TransCNN and HMHSA cannot be compiled for any size (torch '
+            '2.14): give --format onnx for them.'
         )
     switch_to_deploy(graph.model)
     batch, height, width = TRACED

@@ -233,17 +233,41 @@ def to_windows(x: Tensor, side: int) -> tuple[Tensor, Tensor | None]:
     """Cut tokens (B, H, W, C) into n windows, row by row, padded where they end.
 
     Returns:
-        The windows (B*n, side * side, C), and, if there is padding, what is none,
-        (B*n, side * side).
+        The windows (B*n, side * side, C), and, if there is padding, which of their
+        tokens are none of it, (B*n, side * side).
     """
-    batch, height, width, _ = x.shape
+    padded, mask = pad_to_windows(x, side)
+    return cut(padded, side), mask
+
+
+def pad_to_windows(x: Tensor, side: int) -> tuple[Tensor, Tensor | None]:
+    """Pad tokens (B, H, W, C) at the bottom and the right to n whole windows.
+
+    Returns:
+        The padded tokens, and which tokens of the windows are none of the padding,
+        (B*n, side * side); the tokens themselves and None if they need no padding.
+    """
+    height, width = x.shape[1:3]
     bottom, right = -height % side, -width % side
-    mask = None
-    if bottom or right:
-        real = torch.ones(1, height, width, 1, dtype=torch.bool, device=x.device)
-        x, real = (F.pad(one, (0, 0, 0, right, 0, bottom)) for one in (x, real))
-        mask = cut(real, side).flatten(1).repeat(batch, 1)
-    return cut(x, side), mask
+    if not (bottom or right):
+        return x, None
+    padded = F.pad(x, (0, 0, 0, right, 0, bottom))
+    return padded, real_tokens(padded, height, width, side)
+
+
+def real_tokens(padded: Tensor, height: int, width: int, side: int) -> Tensor:
+    """Which tokens of windows lie in the map: (B*n, side * side), row by row.
+
+    Args:
+        padded: The tokens after padding (B, H, W, C).
+        height: Their height before.
+        width: Their width before.
+        side: Side of a window, a divisor of H and W.
+    """
+    batch, *sizes, _ = padded.shape
+    rows, columns = (torch.arange(n, device=padded.device) for n in sizes)
+    real = (rows < height)[:, None] & (columns < width)
+    return cut(real[None, :, :, None], side).flatten(1).repeat(batch, 1)
 
 
 def cut(x: Tensor, side: int) -> Tensor:
@@ -256,7 +280,7 @@ def cut(x: Tensor, side: int) -> Tensor:
 def from_windows(x: Tensor, side: int, shape: Sequence[int]) -> Tensor:
     """The inverse of `to_windows` for tokens of a shape (B, H, W, any)."""
     batch, height, width, _ = shape
-    rows, columns = -(-height // side), -(-width // side)
+    rows, columns = (height + side - 1) // side, (width + side - 1) // side
     x = x.reshape(batch, rows, columns, side, side, x.shape[-1]).transpose(2, 3)
     x = x.reshape(batch, rows * side, columns * side, x.shape[-1])
     return x[:, :height, :width]

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from mmpatchconvnet.checkpoints.transcnn import check_release
+from mmpatchconvnet.checkpoints.conversion import Kind, check_kind
 from mmpatchconvnet.models.backbone import (
     Backbone,
     check_arguments,
@@ -68,6 +68,11 @@ ARCHITECTURES: dict[str, dict] = {
         kernel_sizes=(5, 3, 5, 3),
     ),
     'hat_large': dict(REVISED, embed_dims=(64, 128, 320, 640), depths=(3, 8, 27, 3)),
+}
+IN_CONFIG: dict[Kind, str] = {
+    'PatchConvNet': "give backbone=dict(type='mmpatchconvnet.PatchConvNet')",
+    'TransCNN': 'give arch=tiny, small, medium or large',
+    'HAT-Net': 'give arch=hat_tiny, hat_small, hat_medium or hat_large',
 }
 STAGE_SETTINGS = ('expansions', 'kernel_sizes', 'grid_sizes', 'pool_ratios', 'depths')
 
@@ -215,8 +220,9 @@ class TransCNN(Backbone):
         return tuple(outputs)
 
     def check_weights(self, path: str, keys: Iterable[str]) -> None:
-        """Raise if the keys of a checkpoint are those of the other release."""
-        check_release(path, keys, 'HAT-Net' if self.revised else 'TransCNN')
+        """Raise if the keys of a checkpoint are those of another backbone."""
+        release: Kind = 'HAT-Net' if self.revised else 'TransCNN'
+        check_kind(path, keys, (release,), IN_CONFIG)
 
     def foldable(self) -> dict[str, list[str]]:
         blocks = [

@@ -132,7 +132,7 @@ def test_no_backbone_of_ours_is_refused():
     resnet = {'backbone.conv1.weight': torch.zeros(1)}
     with pytest.raises(CheckpointError, match=r'unknown 1 keys backbone.conv1.weight'):
         backbone_weights(resnet)
-    with pytest.raises(CheckpointError, match='no PatchConvNet under'):
+    with pytest.raises(CheckpointError, match='no PatchConvNet or TransCNN under'):
         backbone_weights(PatchConvNet(ARCH).state_dict())
 
 

@@ -21,7 +21,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 
-from mmpatchconvnet import AttentionPooling, DeconvPyramid, PatchConvNet
+from mmpatchconvnet import AttentionPooling, DeconvPyramid, PatchConvNet, TransCNN
 from mmpatchconvnet.checkpoints import CheckpointError
 from mmpatchconvnet.engine.distributed import CPUDataParallel, prepare_processes
 from mmpatchconvnet.engine.sharding import ShardedStrategy
@@ -62,6 +62,27 @@ class Pyramid(nn.Module):
         return torch.stack([y.square().mean() for y in self.neck(self.backbone(x))])
 
 
+class Stages(nn.Module):
+    """A HAT-Net, whose norm is a group norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        arch = dict(
+            embed_dims=(8, 8, 8, 8),
+            depths=(1, 2, 1, 1),
+            head_dims=4,
+            expansions=(2, 2, 2, 2),
+            kernel_sizes=(3, 3, 3, 3),
+            grid_sizes=(8, 7, 3, 1),
+            pool_ratios=(8, 3, 2, 1),
+            revised=True,
+        )
+        self.backbone = TransCNN(arch, out_indices=(1, 2, 3), with_cp=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([y.square().mean() for y in self.backbone(x)])
+
+
 def batch() -> tuple[Tensor, Tensor]:
     """Four pictures and their classes, the same on both ranks."""
     random = torch.Generator().manual_seed(1)
@@ -82,7 +103,7 @@ def half(tensor: Tensor) -> Tensor:
 
 
 def ddp_gives_the_gradients_of_one_process(out: Path) -> None:
-    for kind in (Classifier, Pyramid):
+    for kind in (Classifier, Pyramid, Stages):
         torch.manual_seed(0)
         whole = kind().double()
         model = CPUDataParallel(copy.deepcopy(whole), device_ids=[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from distributed_checks import CHECKS, FSDP_KEYS, Classifier
+from distributed_checks import CHECKS, FSDP_KEYS
 from mmengine.config import Config
 
 from mmpatchconvnet.checkpoints import load_file
@@ -16,7 +16,6 @@ from mmpatchconvnet.config_files import ConfigError
 from mmpatchconvnet.datasets import write_scenes
 from mmpatchconvnet.engine.distributed import prepare_processes
 from mmpatchconvnet.engine.launch import build_runner
-from mmpatchconvnet.engine.sharding import wrap_each_block
 
 ROOT = Path(__file__).parents[2]
 CHECKS_FILE = Path(__file__).with_name('distributed_checks.py')
@@ -152,13 +151,6 @@ def test_the_slurm_script_asks_for_nodes_and_starts_the_train_tool(tmp_path):
     wrong = arguments(config, 12)
     assert wrong.returncode == 2 and 'GPUS=12' in wrong.stderr
     assert 'gone.py' in arguments('gone.py', 8).stderr
-
-
-def test_the_wrap_policy_takes_each_block_and_nothing_else():
-    model = Classifier()
-    taken = [m for m in model.modules() if wrap_each_block(m, False, 0)]
-    assert taken == list(model.backbone.blocks)
-    assert wrap_each_block(model, recurse=True, nonwrapped_numel=0)
 
 
 def test_missing_processes_are_named(monkeypatch, tmp_path):

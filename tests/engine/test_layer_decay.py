@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from mmpatchconvnet import PatchConvNet
+from mmpatchconvnet import PatchConvNet, TransCNN
 from mmpatchconvnet.experiments.complexity import build_on_meta
 
 
@@ -103,14 +103,23 @@ def test_every_parameter_has_its_rate_and_decay(path):
 
 
 @pytest.mark.parametrize(
-    ('depth', 'num_groups', 'smallest'), [(4, 12, 0.5**5), (60, 12, 0.5**13)]
+    ('backbone', 'num_groups'),
+    [
+        (PatchConvNet(dict(embed_dims=8, depth=4)), 4),
+        (PatchConvNet(dict(embed_dims=8, depth=60)), 12),
+        (TransCNN('hat_tiny'), 12),  # 13 blocks
+        (TransCNN('tiny', out_indices=1), 4),
+    ],
 )
-def test_no_more_groups_than_blocks(depth, num_groups, smallest):
-    model = Detector(PatchConvNet(dict(embed_dims=8, depth=depth)))
-    wrapper = build(model, decay_rate=0.5, num_groups=num_groups)
-    rates = sorted({group['lr'] for group in wrapper.optimizer.param_groups})
-    assert rates[0] == smallest and rates[-1] == 1
-    assert len(rates) == min(depth, num_groups) + 2
+def test_no_more_groups_than_blocks(backbone, num_groups):
+    model = Detector(backbone)
+    wrapper = build(model, decay_rate=0.5, num_groups=12)
+    rates = {group['lr'] for group in wrapper.optimizer.param_groups}
+    assert rates == {0.5**i for i in range(num_groups + 2)}
+    names = {param: name for name, param in model.named_parameters()}
+    for group in wrapper.optimizer.param_groups:
+        is_stem = names[group['params'][0]].startswith('backbone.stem.')
+        assert is_stem == (group['lr'] == min(rates))
 
 
 def test_custom_keys_are_multiplied():

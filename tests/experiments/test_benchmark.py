@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from rich.console import Console
+from small_models import FIRST_RELEASE, HAT_NET
 
 from mmpatchconvnet import PatchConvNet, TransCNN
 from mmpatchconvnet.config_files import read_config
@@ -52,26 +53,12 @@ def column() -> PatchConvNet:
     return PatchConvNet(arch, out_indices=(0, 2), stem_indices=(1,))
 
 
-def transcnn(revised: bool) -> TransCNN:
-    arch = dict(
-        embed_dims=(8, 8, 16, 16),
-        depths=(1, 2, 1, 1),
-        head_dims=4,
-        expansions=(2, 2, 2, 2),
-        kernel_sizes=(3, 3, 5, 3),
-        grid_sizes=(3, 2, 2, 1),
-        pool_ratios=(4, 2, 1, 1),
-        revised=revised,
-    )
-    return TransCNN(arch, out_indices=(0, 1, 2, 3))
-
-
 @pytest.mark.parametrize(
     ('build', 'size'),
     [
         (column, (50, 90)),
-        (lambda: transcnn(revised=False), (96, 192)),
-        (lambda: transcnn(revised=True), (96, 192)),
+        (lambda: TransCNN(FIRST_RELEASE, out_indices=(0, 1, 2, 3)), (128, 64)),
+        (lambda: TransCNN(HAT_NET, out_indices=(0, 1, 2, 3)), (128, 64)),
     ],
     ids=['column', 'transcnn', 'hatnet'],
 )
@@ -85,8 +72,8 @@ def test_the_reference_computes_what_our_backbone_does(build, size):
 
 
 def test_a_size_that_the_official_code_cannot_take_is_named():
-    with pytest.raises(ValueError, match=r'13 x 25 cells .* windows of 3 x 3'):
-        reference_of(transcnn(revised=True))(torch.randn(1, 3, 50, 100))
+    with pytest.raises(ValueError, match=r'13 x 25 cells .* windows of 4 x 4'):
+        reference_of(TransCNN(HAT_NET))(torch.randn(1, 3, 50, 100))
 
 
 def test_models_take_turns():

@@ -3,11 +3,14 @@ import pytest
 import torch
 from host_predictions import PREDICT, detect, paste
 
-from mmpatchconvnet import PatchConvNet
+from mmpatchconvnet import PatchConvNet, TransCNN
 from mmpatchconvnet.deploy import switch_to_deploy
 from mmpatchconvnet.export import compare, export_onnx, make_graph
 from mmpatchconvnet.export.check import difference, match, object_differences
+from mmpatchconvnet.export.half import to_half
+from mmpatchconvnet.export.onnx_file import save, trace
 from mmpatchconvnet.export.preprocess import Preprocess
+from mmpatchconvnet.models.hmhsa import HierarchicalAttention
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
@@ -119,6 +122,34 @@ def test_a_file_of_a_column_holds_metadata_and_no_paths(tmp_path):
     # The model itself is not folded.
     assert type(model.blocks[0]).__name__ == 'PatchConvBlock'
     assert all(row.agreed for row in compare(switch_to_deploy(model), path))
+
+
+def test_a_file_of_hierarchical_attention_takes_any_size(tmp_path):
+    torch.manual_seed(0)
+    arch = dict(
+        embed_dims=(8, 8, 8, 8),
+        depths=(1, 1, 1, 1),
+        head_dims=4,
+        expansions=(1, 1, 1, 1),
+        kernel_sizes=(3, 3, 3, 3),
+        grid_sizes=(8, 7, 1, 1),
+        pool_ratios=(8, 3, 1, 1),
+        revised=False,
+    )
+    # The first release with the norm of the revised one: every layer of the two.
+    norm_cfg = dict(type='GN', num_groups=1, eps=1e-6)
+    model = TransCNN(arch, out_indices=(0, 1), norm_cfg=norm_cfg).eval()
+    for module in model.modules():  # attention that chooses
+        if isinstance(module, HierarchicalAttention):
+            module.qkv.weight.data *= 5
+    graph = make_graph(model)
+    proto = trace(graph)
+    save(proto, tmp_path / 'a.onnx')
+    sizes = [(1, 224, 448), (2, 225, 65), (3, 100, 333)]
+    assert all(row.agreed for row in compare(model, tmp_path / 'a.onnx', sizes))
+    save(to_half(proto, graph), tmp_path / 'half.onnx')
+    rows = compare(model, tmp_path / 'half.onnx', sizes, tolerance=2e-2)
+    assert all(row.agreed for row in rows)
 
 
 def test_another_model_does_not_agree(tmp_path):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mmpatchconvnet.export import resizing
+from mmpatchconvnet.models import hmhsa
 
 few = settings(deadline=None, max_examples=50)
 SIDE = st.integers(1, 150)
@@ -70,6 +71,26 @@ def test_pooling_with_sizes_rounded_up_is_that_of_torch(size):
     x = random_map(*size)
     theirs = F.max_pool2d(x, 2, ceil_mode=True)
     assert (resizing.max_pool(x, 2, ceil_mode=True) == theirs).all()
+
+
+@few
+@given(st.tuples(SIDE, SIDE), st.integers(1, 9))
+def test_means_with_sizes_rounded_up_are_those_of_torch(size, side):
+    x = random_map(*size)
+    theirs = F.avg_pool2d(x, side, ceil_mode=True)
+    assert_close(resizing.avg_pool(x, side, ceil_mode=True), theirs)
+    given = dict(ceil_mode=True, divisor_override=3)
+    assert (resizing.avg_pool(x, side, **given) == F.avg_pool2d(x, side, **given)).all()
+
+
+@few
+@given(st.tuples(st.integers(1, 30), st.integers(1, 30)), st.integers(2, 8))
+def test_windows_that_are_always_masked_give_the_same(size, side):
+    torch.manual_seed(0)
+    qkv = torch.randn(2, *size, 24)
+    theirs = hmhsa.attend_in_windows(qkv, 2, side)
+    with resizing.dynamic_resizing():
+        assert_close(hmhsa.attend_in_windows(qkv, 2, side), theirs)
 
 
 def test_models_use_the_products_only_within_the_context(monkeypatch):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from config_files import ROOT
 from mmengine.config import Config
+from small_models import HAT_NET
 
-from mmpatchconvnet import Predictor
+from mmpatchconvnet import Predictor, TransCNN
 from mmpatchconvnet.export import torch_file
 from mmpatchconvnet.export.write import write_checked
 from mmpatchconvnet.inference.host_model import HostModel
@@ -43,3 +44,8 @@ def test_a_missing_compiler_is_named(monkeypatch):
 def test_masks_are_refused(build):
     with pytest.raises(ValueError, match=r'masks are wrong .*--format onnx'):
         torch_file.export_torch(build('mask_rcnn'), ROOT / 'a.pt2')
+
+
+def test_hierarchical_attention_is_refused():
+    with pytest.raises(ValueError, match=r'windows of TransCNN .*--format onnx'):
+        torch_file.export_torch(TransCNN(HAT_NET), ROOT / 'a.pt2')

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.registry import init_default_scope
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmpatchconvnet import HMHSA
+from mmpatchconvnet.experiments.complexity import count_macs
 from mmpatchconvnet.models.hmhsa import HierarchicalAttention, attend_in_windows
 
 SIDES = st.integers(1, 13)
@@ -87,8 +88,6 @@ def test_what_lies_in_the_padding_changes_nothing(height, width, side, seed):
 
     def pad_with_noise(x: Tensor, padding: tuple) -> Tensor:
         padded = real_pad(x, padding)
-        if x.dtype == torch.bool:
-            return padded
         outside = ~real_pad(torch.ones_like(x, dtype=torch.bool), padding)
         return padded + outside * 1000 * torch.randn_like(padded)
 
@@ -113,6 +112,18 @@ def test_sizes_that_divide_evenly_are_not_padded():
     assert attention.call_args.kwargs == dict(attn_mask=None)
     expected = slow_windows(qkv.permute(0, 3, 1, 2), 2, 4)
     torch.testing.assert_close(y, expected.permute(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize('height', [8, 9])
+def test_both_products_of_an_attention_are_counted(height):
+    layer = HierarchicalAttention(64, 32, grid_size=8, pool_ratio=4)
+    model = nn.Module()
+    stem = nn.Conv2d(3, 64, 1)  # count_macs gives images
+    model.extract_feat = nn.Sequential(stem, layer).to('meta').requires_grad_(False)
+    cells, padded, squares = height * 8, -(-height // 8) * 64, -(-height // 4) * 2
+    convs = cells * 64 * (3 + 3 * 64 + 64 + 64) + squares * 64 * 2 * 64
+    products = 2 * 64 * (padded * 64 + cells * squares)
+    assert count_macs(model, height, 8) == convs + products
 
 
 @pytest.mark.parametrize(('grid_size', 'pool_ratio'), [(3, 2), (1, 1)])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_models import FIRST_RELEASE, HAT_NET
 from torch import nn
 
 from mmpatchconvnet import HMHSA, TransCNN
@@ -14,18 +15,9 @@ from mmpatchconvnet.deploy import switch_to_deploy
 from mmpatchconvnet.models import backbone as backbones
 from mmpatchconvnet.models.transcnn_folded import FoldedAttention, FoldedTransCNNBlock
 
-REVISED = dict(
-    embed_dims=(8, 8, 16, 16),
-    depths=(1, 2, 1, 1),
-    head_dims=4,
-    expansions=(2, 2, 2, 2),
-    kernel_sizes=(3, 3, 5, 3),
-    grid_sizes=(4, 3, 2, 1),
-    pool_ratios=(4, 2, 1, 1),
-    revised=True,
+RELEASES = pytest.mark.parametrize(
+    'arch', [FIRST_RELEASE, HAT_NET], ids=['first', 'revised']
 )
-FIRST = dict(REVISED, revised=False)
-RELEASES = pytest.mark.parametrize('arch', [FIRST, REVISED], ids=['first', 'revised'])
 ALL = (0, 1, 2, 3)
 
 
@@ -67,7 +59,9 @@ def test_returns_the_same(arch, norm_cfg, library, choose_library):
     blocks = [block for stage in model.stages for block in stage.blocks]
     assert {type(block) for block in blocks} == {FoldedTransCNNBlock}
     left = {type(m).__name__ for m in model.modules()} & {'BatchNorm2d', 'GroupNorm'}
-    merged = (norm_cfg or {}).get('type') == 'BN' or (not norm_cfg and arch is FIRST)
+    merged = (norm_cfg or {}).get('type') == 'BN' or (
+        not norm_cfg and arch is FIRST_RELEASE
+    )
     assert left == (set() if merged else {'GroupNorm'})
     assert not [p for p in model.parameters() if p.requires_grad]
 
@@ -75,7 +69,7 @@ def test_returns_the_same(arch, norm_cfg, library, choose_library):
 @settings(deadline=None, max_examples=15)
 @given(st.integers(1, 70), st.integers(1, 70), st.booleans())
 def test_any_size_returns_the_same(height, width, revised):
-    model = shake(TransCNN(REVISED if revised else FIRST, out_indices=ALL))
+    model = shake(TransCNN(HAT_NET if revised else FIRST_RELEASE, out_indices=ALL))
     x = torch.randn(1, 3, height, width)
     with torch.no_grad():
         before = model(x)
@@ -141,11 +135,11 @@ def watch_step(model):
 @pytest.mark.parametrize(
     ('change', 'line'),
     [
-        (replace_block, r'1 of 5 blocks \(Other may'),
-        (replace_attention, r'1 of 5 blocks \(Identity may'),
-        (replace_part, r'1 of 5 blocks \(Doubled may'),
-        (pad_in_circles, r'1 of 5 blocks \(ffn.depthwise has other settings'),
-        (watch_norm, r'1 of 5 blocks \(hooks would be lost'),
+        (replace_block, r'1 of 7 blocks \(Other may'),
+        (replace_attention, r'1 of 7 blocks \(Identity may'),
+        (replace_part, r'1 of 7 blocks \(Doubled may'),
+        (pad_in_circles, r'1 of 7 blocks \(ffn.depthwise has other settings'),
+        (watch_norm, r'1 of 7 blocks \(hooks would be lost'),
         (subclass_stem, r'the stem \(Other may'),
         (watch_step, r'1 of 3 steps between stages \(hooks would be lost'),
     ],

@@ -106,8 +106,8 @@ def reference_attention(attn: Any, x: Tensor) -> Tensor:
     rows, columns = height // side, width // side
     if (rows * side, columns * side) != (height, width):
         raise ValueError(
-            f'A map of {height} x {width} cells has no whole windows of {side} x {side}, '
-            'as the official code needs: give images of another size.'
+            f'A map of {height} x {width} cells has windows of {side} x {side} that '
+            'are not whole, as the official code needs: give images of another size.'
         )
     qkv = qkv.reshape(batch, 3, heads, head_dims, rows, side, columns, side)
     qkv = qkv.permute(1, 0, 2, 4, 6, 5, 7, 3)  # (3, B, heads, rows, columns, side, ...)
