@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from mmpatchconvnet.models.transcnn import resolve_arch
+
 ROOT = Path(__file__).parent.parent
 HEIGHT, WIDTH = 32, 64
 CONFIGS = sorted(
@@ -35,12 +37,16 @@ def named(path: Path) -> str:
     return f'{path.parent.name}/{path.stem}'
 
 
+def text_with_bases(path: Path) -> str:
+    """The text of a config and of its bases in this repository."""
+    text = path.read_text()
+    bases = re.findall(r"'([^':]+\.py)'", text)
+    return ''.join([text, *(text_with_bases(path.parent / base) for base in bases)])
+
+
 def hosts_of(path: Path) -> set[str]:
     """The hosts of a config, from its text: mmengine needs them to read it."""
-    text = path.read_text()
-    hosts = set(re.findall(r"'(mmdet|mmseg|mmpretrain)\b", text))
-    bases = re.findall(r"'([^':]+\.py)'", text)
-    return hosts.union(*(hosts_of(path.parent / base) for base in bases))
+    return set(re.findall(r"'(mmdet|mmseg|mmpretrain)\b", text_with_bases(path)))
 
 
 def marked(paths: list[Path]) -> list:
@@ -73,15 +79,15 @@ def flat(node: object, path: str = '') -> dict[str, object]:
 
 def extend(name: str, folder: Path) -> Config:
     """A config of one line, which extends one of a package."""
-    if 'convnext' in name:
-        pytest.importorskip('mmpretrain', reason="the hosts' ConvNeXt is mmpretrain's")
+    if 'convnext' in name or 'poolformer' in name:
+        pytest.importorskip('mmpretrain', reason='the hosts take it from mmpretrain')
     child = folder / 'child.py'
     child.write_text(f'_base_ = {name!r}\n')
     return Config.fromfile(child)
 
 
 def shrink(model: dict) -> None:
-    """A column of few blocks and as many taps, small pictures, and no download."""
+    """A backbone of few blocks with as many taps, small pictures, and no download."""
     if 'size' in model.get('data_preprocessor', {}):  # what mmseg pads to
         model['data_preprocessor']['size'] = (HEIGHT, WIDTH)
     backbone = model['backbone']
@@ -91,3 +97,7 @@ def shrink(model: dict) -> None:
         backbone['arch'] = dict(embed_dims=width, depth=4)
         if 'out_indices' in backbone:
             backbone['out_indices'] = tuple(range(len(backbone['out_indices'])))
+    if 'TransCNN' in backbone['type']:
+        ones = (1, 1, 1, 1)  # tiny and small become one
+        settings = resolve_arch(backbone['arch'])
+        backbone['arch'] = dict(settings, depths=ones, expansions=ones)

@@ -4,5 +4,6 @@ _base_ = ['../_base_/transcnn/mini.py', 'classifier_resnet18_signs.py']
 
 model = dict(
     backbone=dict(_delete_=True, **_base_.pop('backbone')),
-    head=dict(in_channels=_base_.pop('widths')[-1]),
+    head=dict(in_channels=256),
 )
+del _base_.widths  # or it would become a setting

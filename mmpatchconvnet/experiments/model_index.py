@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from mmengine.config import Config
+from torch import nn
 
 from mmpatchconvnet.engine.nested import without
 from mmpatchconvnet.experiments.complexity import (
@@ -36,17 +37,21 @@ def fill_metafile(metafile: dict, root: Path) -> dict:
         root: The folder to which its paths are relative.
     """
     sizes = {c['Name']: c['Metadata']['Input Size'] for c in metafile['Collections']}
-    counted: dict[str, tuple[int, int]] = {}  # many configs share a model
+    built: dict[str, nn.Module] = {}  # many configs share a model
+    counted: dict[str, tuple[int, int]] = {}
     models = []
     for model in metafile['Models']:
         metadata = dict(model.get('Metadata') or {})
         size = metadata.get('Input Size', sizes[model['In Collection']])
         cfg = Config.fromfile(root / model['Config'])
-        key = f'{size} {without(cfg.model.to_dict(), FREE)}'
+        settings = str(without(cfg.model.to_dict(), FREE))
+        if settings not in built:
+            built[settings] = build_on_meta(cfg)
+        key = f'{size} {settings}'
         if key not in counted:
-            built = build_on_meta(cfg)
-            macs = count_macs(built, *map(int, size.split('x')))
-            counted[key] = count_parameters(built), macs
+            network = built[settings]
+            macs = count_macs(network, *map(int, size.split('x')))
+            counted[key] = count_parameters(network), macs
         metadata['Parameters'], metadata['FLOPs'] = counted[key]
         models.append(dict(model, Metadata=metadata))
     return dict(metafile, Models=models)

@@ -96,12 +96,13 @@ class HMHSA(StrictModule):
     """Hierarchical attention as a layer for any map, added to it: x + gamma * f(x).
 
     Its gamma, one number for each channel, starts at 0: in a trained network the layer
-    changes nothing until it is trained itself. As a plugin of mmdet's ResNet:
+    changes nothing until it is trained itself. As a plugin of mmdet's or mmseg's
+    ResNet, where its blocks are narrow:
 
         plugins = [dict(
             cfg=dict(type='mmpatchconvnet.HMHSA', grid_size=8, pool_ratio=2),
             stages=(False, False, True, True),
-            position='after_conv3')]
+            position='after_conv2')]
 
     Args:
         in_channels: Channels C of the map.

@@ -3,6 +3,7 @@
 import ast
 import math
 import re
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -22,8 +23,9 @@ from config_files import (
     marked,
     read,
     shrink,
+    text_with_bases,
 )
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope, Registry, init_default_scope
 from mmengine.runner import Runner
@@ -31,7 +33,7 @@ from mmengine.runner import Runner
 import mmpatchconvnet
 from mmpatchconvnet import datasets
 from mmpatchconvnet.engine.config_edits import of_type, replace
-from mmpatchconvnet.engine.config_options import keys_read_by
+from mmpatchconvnet.engine.config_options import check_options, keys_read_by
 from mmpatchconvnet.experiments.benchmark.batches import batch_of
 from mmpatchconvnet.experiments.complexity import (
     build_on_meta,
@@ -46,7 +48,12 @@ from mmpatchconvnet.experiments.model_index import (
 from mmpatchconvnet.experiments.tables import fill_tables
 
 HOST_DATA = 'mmdet::_base_/datasets/coco_instance.py'
-DENSE = [path for path in CONFIGS if path.parent.name not in {*SMALL, 'patchconvnet'}]
+DENSE = [
+    path
+    for path in CONFIGS
+    if path.parent.name not in {*SMALL, 'patchconvnet', 'transcnn'}
+]
+COLUMNS = [path for path in DENSE if '/columns/' in text_with_bases(path)]
 
 
 def text_of(model: dict) -> str:
@@ -112,7 +119,7 @@ def traced_features(scope: str, model_text: str) -> tuple[list, set[str]]:
     return [tuple(x.shape) for x in features], idle
 
 
-@pytest.mark.parametrize('path', marked(DENSE))
+@pytest.mark.parametrize('path', marked(COLUMNS))
 def test_another_pyramid_is_one_option(path):
     """The README gives the option; the heads still get maps of the same sizes."""
     readme = path.with_name('README.md').read_text()
@@ -130,6 +137,26 @@ def test_another_pyramid_is_one_option(path):
         sizes, idle = traced_features(cfg.default_scope, text_of(cfg.model))
         assert sizes == own_sizes
         assert not idle or cfg.get('find_unused_parameters')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'path', marked([path for path in DENSE if 'transcnn-small' in path.stem])
+)
+def test_hat_net_is_one_line_of_options(path):
+    readme = path.with_name('README.md').read_text()
+    (line,) = re.findall(r'--cfg-options (.*arch=hat_small.*)\n', readme)
+    parser = ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    options = parser.parse_args(['--cfg-options', *line.split()]).cfg_options
+    cfg = read(path)
+    check_options(cfg, options)
+    cfg.merge_from_dict(options)
+    backbone = cfg.model.backbone
+    assert backbone.init_cfg.checkpoint == 'hatnet://small'
+    shrink(cfg.model)
+    _, idle, loss = trained_step(cfg.default_scope, text_of(cfg.model))
+    assert math.isfinite(loss) and not idle
 
 
 @pytest.mark.det

@@ -11,13 +11,15 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 
-import mmpatchconvnet
+from mmpatchconvnet.checkpoints.official import OFFICIAL_FILES, TRANSCNN_FILES
 from mmpatchconvnet.experiments.complexity import build_on_meta
+from mmpatchconvnet.models.transcnn import ARCHITECTURES
 
 READMES = sorted((ROOT / 'configs').glob('*/README.md'))
 # What the leaves of a folder may change in the host's config that they extend.
 ALLOWED = {
     'patchconvnet': {'model.backbone', 'model.neck', 'model.head.in_channels'},
+    'transcnn': {'model.backbone', 'model.head.in_channels'},
     'mask_rcnn': {'model.backbone', 'model.neck'},
     'cascade_rcnn': {
         'model.backbone',
@@ -130,8 +132,7 @@ def test_a_comparison_on_small_data_is_fair(path):
 
 @pytest.mark.parametrize('path', marked(RECIPES))
 def test_a_recipe_has_a_baseline_for_the_same_task(path, tmp_path):
-    metafile = yaml.safe_load(path.with_name('metafile.yml').read_text())
-    (model,) = (m for m in metafile['Models'] if Path(m['Config']).name == path.name)
+    model = entry_of(path)
     if path.stem in ALONE:
         assert 'Baseline' not in model
         return
@@ -171,30 +172,69 @@ def test_the_paper_recipe_is_as_the_author_states():
     assert cfg.train_cfg.max_epochs == cfg.param_scheduler[-1].end == 400
 
 
-def weights_of(path: Path) -> str:
-    """The official name of the weights that the metafile gives a config."""
+def entry_of(path: Path) -> dict:
+    """What the metafile says of a config."""
     metafile = yaml.safe_load(path.with_name('metafile.yml').read_text())
     (model,) = (m for m in metafile['Models'] if Path(m['Config']).name == path.name)
-    return model['Weights'].removeprefix('deit://')
+    return model
 
 
 def test_each_official_file_has_a_config():
-    names = sorted(map(weights_of, OFFICIAL))
-    assert names == sorted(mmpatchconvnet.checkpoints.OFFICIAL_FILES)
+    names = [f'deit://{name}' for name in OFFICIAL_FILES]
+    for scheme in ('transcnn', 'hatnet'):
+        names += [f'{scheme}://{name}' for name in TRANSCNN_FILES]
+    assert sorted(entry_of(path)['Weights'] for path in OFFICIAL) == sorted(names)
 
 
 @pytest.mark.parametrize('path', marked(OFFICIAL))
-def test_an_official_config_matches_its_weights(path):
-    name, cfg = weights_of(path), read(path)
-    assert f'deit://{name}' in path.read_text()  # the command that tests it
-    size = int(name.split('_')[1]) if 'multi' not in name else 224
+def test_an_official_config_is_evaluated_as_published(path):
+    entry, cfg, text = entry_of(path), read(path), path.read_text()
+    (size,) = re.findall(r'-(\d+)px$', path.stem) or ['224']
+    (result,) = entry['Results']
+    assert f'{result["Metrics"]["Top 1 Accuracy"]} top-1 at {size} pixels' in text
+    assert f'    {entry["Weights"]}\n' in text  # the command that tests it
+    assert f'{path.relative_to(ROOT)} ' in text
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         resize, crop = loader.dataset.pipeline[1:3]
-        assert (crop.crop_size, resize.scale) == (size, int(size / 0.875))
+        assert (crop.crop_size, resize.scale) == (int(size), int(int(size) / 0.875))
+
+
+@pytest.mark.parametrize(
+    'path', marked([path for path in OFFICIAL if path.parent.name == 'patchconvnet'])
+)
+def test_an_official_column_matches_its_weights(path):
+    name, cfg = entry_of(path)['Weights'].removeprefix('deit://'), read(path)
+    size = int(name.split('_')[1]) if 'multi' not in name else 224
+    assert cfg.test_dataloader.dataset.pipeline[2].crop_size == size
     assert cfg.model.backbone.arch == name.split('_')[0]
     assert cfg.model.neck.get('num_tokens', 1) == (1000 if 'multi' in name else 1)
     assert ('in21k-pre' in path.stem) == name.endswith('21k')
     assert ('finetune' in path.stem) == ('finetune' in name)
+
+
+@pytest.mark.parametrize(
+    'path', marked([path for path in CONFIGS if path.parent.name == 'transcnn'])
+)
+def test_a_config_of_transcnn_has_its_weights_and_the_depth_rate_of_pvt(path):
+    name, size = path.stem.split('_')[0].split('-')
+    backbone = read(path).model.backbone
+    assert backbone.arch == {'transcnn': size, 'hatnet': f'hat_{size}'}[name]
+    assert backbone.drop_path_rate == (0.3 if size in ('medium', 'large') else 0.1)
+    assert path not in OFFICIAL or entry_of(path)['Weights'] == f'{name}://{size}'
+    # TransCNN is evaluated at 256 pixels, and HAT-Net at 224.
+    assert ('256px' in path.stem) == (path in OFFICIAL and name == 'transcnn')
+
+
+@pytest.mark.parametrize('arch', ['tiny', 'small'])
+def test_dense_transcnn_has_its_own_weights_and_widths(arch):
+    base = Config.fromfile(ROOT / f'configs/_base_/transcnn/{arch}.py')
+    backbone = base.backbone
+    assert backbone.arch == arch
+    assert tuple(base.widths) == ARCHITECTURES[arch]['embed_dims']
+    assert backbone.out_indices == (0, 1, 2, 3)
+    assert backbone.init_cfg == dict(
+        type='Pretrained', checkpoint=f'transcnn://{arch}', prefix='backbone.'
+    )
 
 
 @pytest.mark.parametrize('arch', ['s60', 's120', 'b60', 'b120', 'l120'])
@@ -211,7 +251,7 @@ def test_columns_have_their_own_weights_and_taps_as_in_xcit(arch):
         assert 'init_cfg' not in column
         return
     scheme, name = column.init_cfg.checkpoint.split('://')
-    assert scheme == 'deit' and name in mmpatchconvnet.checkpoints.OFFICIAL_FILES
+    assert scheme == 'deit' and name in OFFICIAL_FILES
     assert name.startswith(f'{arch}_')
 
 
@@ -257,7 +297,7 @@ def test_segmentors_of_the_paper_start_from_imagenet_21k(arch):
     (path,) = (ROOT / 'configs/upernet').glob(f'patchconvnet-{arch}-in21k-pre_*.py')
     init_cfg = read(path).model.backbone.init_cfg
     name = f'{arch}_224_21k'
-    assert name in mmpatchconvnet.checkpoints.OFFICIAL_FILES
+    assert name in OFFICIAL_FILES
     assert init_cfg == dict(
         type='Pretrained', checkpoint=f'deit://{name}', prefix='backbone.'
     )

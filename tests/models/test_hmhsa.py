@@ -1,5 +1,7 @@
 """Hierarchical attention: a slow reference, padding, and the layer as a plugin."""
 
+from importlib import import_module
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -7,13 +9,15 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmengine.registry import init_default_scope
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
 from mmpatchconvnet import HMHSA
 from mmpatchconvnet.experiments.complexity import count_macs
 from mmpatchconvnet.models.hmhsa import HierarchicalAttention, attend_in_windows
 
+OF_RESNET50 = Path(__file__).parents[2] / 'configs/_base_/transcnn/resnet50-hmhsa.py'
 SIDES = st.integers(1, 13)
 real_pad = F.pad
 
@@ -142,17 +146,24 @@ def test_the_layer_starts_as_an_identity_that_learns(grid_size, pool_ratio):
     assert not torch.equal(layer(x), x)
 
 
-@pytest.mark.det
-def test_a_plugin_of_resnet_changes_nothing_before_it_is_trained():
-    import mmdet.models  # noqa: F401 (fills the registry)
-    from mmdet.registry import MODELS
-
-    init_default_scope('mmdet')
+@pytest.mark.parametrize(
+    'host',
+    [
+        pytest.param('mmdet', marks=pytest.mark.det),
+        pytest.param('mmseg', marks=pytest.mark.seg),
+    ],
+)
+def test_a_plugin_of_resnet_changes_nothing_before_it_is_trained(host):
+    import_module(f'{host}.models')
+    init_default_scope(host)
     cfg = dict(type='mmpatchconvnet.HMHSA', grid_size=7, pool_ratio=2)
-    plugin = dict(cfg=cfg, stages=(False, False, False, True), position='after_conv3')
+    plugins = [
+        dict(cfg=cfg, stages=(False, True, False, False), position='after_conv3'),
+        *Config.fromfile(OF_RESNET50).plugins,  # in two stages, after_conv2
+    ]
     settings = dict(type='ResNet', depth=50, base_channels=16)
     plain = MODELS.build(settings)
-    resnet = MODELS.build(dict(settings, plugins=[plugin]))
+    resnet = MODELS.build(dict(settings, plugins=plugins))
     resnet.init_weights()
     missing, unexpected = resnet.load_state_dict(plain.state_dict(), strict=False)
     assert not unexpected and {'hmhsa' in key for key in missing} == {True}
@@ -164,7 +175,8 @@ def test_a_plugin_of_resnet_changes_nothing_before_it_is_trained():
     resnet.train()
     sum(y.mean() for y in resnet(torch.rand(2, 3, 70, 90))).backward()
     trained = {n: p.grad for n, p in resnet.named_parameters() if 'hmhsa' in n}
-    assert trained and all(grad is not None for grad in trained.values())
+    assert {name.split('.')[0] for name in trained} == {'layer2', 'layer3', 'layer4'}
+    assert all(grad is not None for grad in trained.values())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,15 @@
+"""UperNet on ADE20K with TransCNN-Tiny instead of Swin-T."""
+
+_base_ = [
+    '../_base_/mmpatchconvnet.py',
+    '../_base_/runtime.py',
+    '../_base_/transcnn/tiny.py',
+    'mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py',
+]
+
+model = dict(
+    backbone=dict(_delete_=True, **_base_.pop('backbone')),
+    decode_head=dict(in_channels=_base_.pop('widths')),
+    auxiliary_head=dict(in_channels=256),
+)
+default_hooks = _base_.pop('hooks')
