@@ -7,6 +7,10 @@ CONFIGS = {
     'classifier': {
         's60': 'mmpatchconvnet::patchconvnet/patchconvnet-s60_16xb64_in1k.py',
         'b60': 'mmpatchconvnet::patchconvnet/patchconvnet-b60_16xb64_in1k.py',
+        'transcnn-t': 'mmpatchconvnet::transcnn/transcnn-tiny_16xb64_in1k.py',
+        'transcnn-s': 'mmpatchconvnet::transcnn/transcnn-small_16xb64_in1k.py',
+        'hatnet-t': 'mmpatchconvnet::transcnn/hatnet-tiny_16xb64_in1k.py',
+        'hatnet-s': 'mmpatchconvnet::transcnn/hatnet-small_16xb64_in1k.py',
         'resnet50': 'mmpretrain::resnet/resnet50_8xb32_in1k.py',
         'swin-t': 'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py',
         'convnext-t': 'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py',
@@ -15,6 +19,10 @@ CONFIGS = {
     'detector': {
         's60': 'mmpatchconvnet::mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py',
         'b60': 'mmpatchconvnet::mask_rcnn/mask-rcnn_patchconvnet-b60_fpn_1x_coco.py',
+        'transcnn-t': 'mmpatchconvnet::mask_rcnn/'
+        'mask-rcnn_transcnn-tiny_fpn_1x_coco.py',
+        'transcnn-s': 'mmpatchconvnet::mask_rcnn/'
+        'mask-rcnn_transcnn-small_fpn_1x_coco.py',
         'resnet50': 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
         'swin-t': 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py',
         'convnext-t': 'mmdet::convnext/'
@@ -25,6 +33,10 @@ CONFIGS = {
         'patchconvnet-s60_upernet_8xb2-160k_ade20k-512x512.py',
         'b60': 'mmpatchconvnet::upernet/'
         'patchconvnet-b60_upernet_8xb2-160k_ade20k-512x512.py',
+        'transcnn-t': 'mmpatchconvnet::upernet/'
+        'transcnn-tiny_upernet_8xb2-160k_ade20k-512x512.py',
+        'transcnn-s': 'mmpatchconvnet::upernet/'
+        'transcnn-small_upernet_8xb2-160k_ade20k-512x512.py',
         'resnet50': 'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py',
         'swin-t': 'mmseg::swin/'
         'swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py',
