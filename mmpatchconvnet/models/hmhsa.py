@@ -79,8 +79,8 @@ class HierarchicalAttention(nn.Module):
         """Map (B, C, H, W) to map (B, C, H, W), any H and W from 1 on."""
         qkv = as_tokens(self.qkv(self.norm(x)))  # (B, H, W, 3C)
         if self.grid_size == 1:
-            y = attend_in_map(*qkv.chunk(3, dim=-1), self.num_heads)
-            return self.proj(as_map(y))
+            q, k, v = qkv.chunk(3, dim=-1)
+            return self.proj(as_map(attend_in_map(q, k, v, self.num_heads)))
         y = attend_in_windows(qkv, self.num_heads, self.grid_size)
         x = self.grid_norm(x + as_map(y))
         pooled = x
@@ -207,7 +207,7 @@ def attend(
 
 def attend_in_map(q: Tensor, k: Tensor, v: Tensor, num_heads: int) -> Tensor:
     """`attend` with q (B, H, W, C) and k and v (B, h, w, C); returns (B, H, W, C)."""
-    y = attend(*(x.flatten(1, 2) for x in (q, k, v)), num_heads)
+    y = attend(q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2), num_heads)
     return y.unflatten(1, q.shape[1:3])
 
 
@@ -226,8 +226,8 @@ def attend_in_windows(qkv: Tensor, num_heads: int, side: int) -> Tensor:
         The means of the values, (B, H, W, C).
     """
     windows, mask = to_windows(qkv, side)
-    y = attend(*windows.chunk(3, dim=-1), num_heads, mask)
-    return from_windows(y, side, qkv.shape)
+    q, k, v = windows.chunk(3, dim=-1)
+    return from_windows(attend(q, k, v, num_heads, mask), side, qkv.shape)
 
 
 def to_windows(x: Tensor, side: int) -> tuple[Tensor, Tensor | None]:

@@ -55,7 +55,8 @@ class FoldedAttention(FoldedModule):
         if self.grid_size > 1:
             self.q, self.kv = as_linear(attn.q), as_linear(attn.kv)
             self.pool_norm = merge_before(attn.pool_norm, self.kv)
-            self.grid_norm, self.grid_scale = attn.grid_norm, None
+            self.grid_norm = attn.grid_norm
+            self.grid_scale: nn.Parameter | None = None
             if is_plain_batch_norm(attn.grid_norm):
                 # The norm of a sum, x and means of values: the second is one of values
                 # that are scaled and shifted.
@@ -63,7 +64,7 @@ class FoldedAttention(FoldedModule):
                 values = slice(2 * len(scale), None)
                 self.qkv.weight[values] *= scale[:, None]
                 self.qkv.bias[values] = self.qkv.bias[values] * scale + shift
-                self.grid_norm, self.grid_scale = None, nn.Parameter(scale)
+                self.grid_norm, self.grid_scale = nn.Identity(), nn.Parameter(scale)
 
     def run(self, x: Tensor) -> Tensor:
         y = normalize(self.norm, x)
@@ -74,7 +75,7 @@ class FoldedAttention(FoldedModule):
         q, k, v = product(windows, self.qkv).chunk(3, dim=-1)
         y = attend(q, k, v, self.num_heads, mask)
         y = from_windows(y, self.grid_size, x.shape)
-        if self.grid_norm is None:
+        if self.grid_scale is not None:
             y = torch.addcmul(y, x, self.grid_scale)
         else:
             y = normalize(self.grid_norm, x + y)
@@ -192,8 +193,8 @@ def fold(part: Any) -> nn.Module:
 
 
 @torch.no_grad()
-def merge_before(norm: nn.Module, layer: nn.Linear) -> nn.Module:
-    """Merge a norm into the layer behind it; returns what remains to be called."""
+def merge_before(norm: nn.Module, layer: Any) -> nn.Module:
+    """Merge a norm into the linear layer behind it; returns what is left to call."""
     if not is_plain_batch_norm(norm):
         return norm
     scale, shift = scale_and_shift(norm)
@@ -203,8 +204,8 @@ def merge_before(norm: nn.Module, layer: nn.Linear) -> nn.Module:
 
 
 @torch.no_grad()
-def merge_behind(layer: nn.Linear, norm: nn.Module) -> nn.Module:
-    """Merge a norm into the layer before it; returns what remains to be called."""
+def merge_behind(layer: Any, norm: nn.Module) -> nn.Module:
+    """Merge a norm into the linear layer before it; returns what is left to call."""
     if not is_plain_batch_norm(norm):
         return norm
     scale, shift = scale_and_shift(norm)
@@ -214,7 +215,7 @@ def merge_behind(layer: nn.Linear, norm: nn.Module) -> nn.Module:
     return nn.Identity()
 
 
-def merge_conv(conv: Any, norm: Any) -> tuple[nn.Module, nn.Module]:
+def merge_conv(conv: Any, norm: Any) -> tuple[Any, nn.Module]:
     """A convolution and the norm behind it, merged if possible."""
     if is_plain_batch_norm(norm):
         conv, norm = fuse_conv_bn_eval(conv, norm), nn.Identity()
