@@ -153,21 +153,26 @@ def in_mb(number: int | None) -> str:
 
 
 def draw(rows: Sequence[Row]) -> str:
-    """Rows as a Markdown table, with times relative to the first row."""
-    base = float(rows[0]['ms'])
-    lines = [
-        [
-            row['model'],
-            f'{int(row["parameters"]) / 1e6:.1f}',
-            f'{int(row["multiply-adds"]) / 1e9:.2f}',
-            f'{row["ms"]} ({row["ms 25%"]} to {row["ms 75%"]})',
-            row['images/s'],
-            f'{base / float(row["ms"]):.2f}',
-            row['kept MB'],
-            row['peak MB'],
-        ]
-        for row in rows
-    ]
+    """Rows as a Markdown table.
+
+    Times are relative to the first row, and from the next reference on to that one.
+    """
+    lines = []
+    for row in rows:
+        if row is rows[0] or row['model'].endswith('+reference'):
+            base = float(row['ms'])
+        lines.append(
+            [
+                row['model'],
+                f'{int(row["parameters"]) / 1e6:.1f}',
+                f'{int(row["multiply-adds"]) / 1e9:.2f}',
+                f'{row["ms"]} ({row["ms 25%"]} to {row["ms 75%"]})',
+                row['images/s'],
+                f'{base / float(row["ms"]):.2f}',
+                row['kept MB'],
+                row['peak MB'],
+            ]
+        )
     titles = ['model', 'parameters, M', 'multiply-adds, G', 'ms, median (quartiles)']
     titles += [
         'images/s',
