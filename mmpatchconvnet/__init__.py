@@ -12,18 +12,24 @@ from mmpatchconvnet import compat
 from mmpatchconvnet.version import __version__
 
 _MODULE_OF = {
+    'AttentionMixClassifier': 'mmpatchconvnet.attention.mix_classifier',
     'AttentionPooling': 'mmpatchconvnet.models',
     'DeconvPyramid': 'mmpatchconvnet.models',
     'HMHSA': 'mmpatchconvnet.models',
     'LayerDecayOptimWrapperConstructor': 'mmpatchconvnet.engine.layer_decay',
+    'MixPro': 'mmpatchconvnet.attention.mixpro',
     'PatchConvNet': 'mmpatchconvnet.models',
     'PerTokenLinearHead': 'mmpatchconvnet.models.per_token_head',
     'Predictor': 'mmpatchconvnet.inference.predictor',
     'ResizePyramid': 'mmpatchconvnet.models',
     'SimplePyramid': 'mmpatchconvnet.models',
     'TransCNN': 'mmpatchconvnet.models',
+    'TransMix': 'mmpatchconvnet.attention.transmix',
 }
+# They extend classes of mmpretrain.
+_OF_MMPRETRAIN = {'AttentionMixClassifier', 'PerTokenLinearHead', 'TransMix'}
 _SUBMODULES = (
+    'attention',
     'checkpoints',
     'datasets',
     'engine',
@@ -32,12 +38,15 @@ _SUBMODULES = (
     'visualization',
 )
 
-# Without the head, which needs mmpretrain: a star import works with any host.
-__all__ = ['__version__', *sorted({*_MODULE_OF} - {'PerTokenLinearHead'}), *_SUBMODULES]
+# A star import works with any host.
+__all__ = ['__version__', *sorted({*_MODULE_OF} - _OF_MMPRETRAIN), *_SUBMODULES]
 
 compat.install()
 # From here on, mmengine and its hosts read checkpoints as data only.
 compat.import_after('mmengine.runner', 'mmpatchconvnet.checkpoints')
+compat.import_after(
+    'mmpretrain.models.classifiers.base', 'mmpatchconvnet.compat.mmpretrain_mixing'
+)
 compat.import_after(
     'mmpretrain.models.classifiers.image', 'mmpatchconvnet.compat.mmpretrain_inference'
 )

@@ -18,7 +18,7 @@ MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
     scope='mmpatchconvnet',
-    locations=['mmpatchconvnet.models'],
+    locations=['mmpatchconvnet.models', 'mmpatchconvnet.attention.registration'],
 )
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',

@@ -88,6 +88,9 @@ def extend(name: str, folder: Path) -> Config:
 
 def shrink(model: dict) -> None:
     """A backbone of few blocks with as many taps, small pictures, and no download."""
+    for augment in (model.get('train_cfg') or {}).get('augments', ()):
+        if 'cell_size' in augment:  # a picture has several cells
+            augment['cell_size'] = HEIGHT
     if 'size' in model.get('data_preprocessor', {}):  # what mmseg pads to
         model['data_preprocessor']['size'] = (HEIGHT, WIDTH)
     backbone = model['backbone']

@@ -9,7 +9,7 @@ import pytest
 from mmengine.registry import Registry
 
 import mmpatchconvnet
-from mmpatchconvnet import checkpoints, compat, datasets, registry
+from mmpatchconvnet import _OF_MMPRETRAIN, checkpoints, compat, datasets, registry
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'mmpatchconvnet'
@@ -42,8 +42,10 @@ def test_files_of_the_architecture_exist():
 @pytest.mark.parametrize(
     'name',
     [
-        # It extends a class of mmpretrain.
-        pytest.param(name, marks=[pytest.mark.cls] * ('PerToken' in name))
+        # They extend classes of mmpretrain.
+        pytest.param(
+            name, marks=[pytest.mark.cls] * (name.split('.')[-1] in _OF_MMPRETRAIN)
+        )
         for name in REFERENCE
     ],
 )

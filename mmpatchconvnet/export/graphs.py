@@ -75,7 +75,9 @@ class ClassifierGraph(Graph):
     def __init__(self, model: Any, preprocess: bool = False) -> None:
         from mmpretrain.models import ClsHead, ImageClassifier
 
-        check_type(model, ImageClassifier)
+        from mmpatchconvnet.attention.mix_classifier import AttentionMixClassifier
+
+        check_type(model, ImageClassifier, AttentionMixClassifier)
         keeps_method(model.head, '_get_predictions', ClsHead)
         super().__init__(model, preprocess)
         self.output_names = ('scores',)
@@ -143,7 +145,8 @@ def make_graph(model: Any, preprocess: bool = False) -> Graph:
     """
     if isinstance(model, Graph):
         return model
-    host = type(model).__module__.partition('.')[0]
+    packages = [kind.__module__.partition('.')[0] for kind in type(model).__mro__]
+    host = next(name for name in packages if name != 'mmpatchconvnet')
     if host == 'mmpretrain':
         return ClassifierGraph(model, preprocess)
     if host == 'mmseg':
