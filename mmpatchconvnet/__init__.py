@@ -12,6 +12,7 @@ from mmpatchconvnet import compat
 from mmpatchconvnet.version import __version__
 
 _MODULE_OF = {
+    'AttentionMap': 'mmpatchconvnet.attention.map',
     'AttentionMixClassifier': 'mmpatchconvnet.attention.mix_classifier',
     'AttentionPooling': 'mmpatchconvnet.models',
     'DeconvPyramid': 'mmpatchconvnet.models',

@@ -72,6 +72,7 @@ def test_the_wheel_holds_every_config_and_tool(wheel):
     assert 'mmpatchconvnet/.mim/model-index.yml' in packed
     assert 'mmpatchconvnet/visualization/report.html' in packed
     assert 'mmpatchconvnet/inference/page.html' in packed
+    assert 'mmpatchconvnet/attention/page.html' in packed
     assert not [name for name in packed if name.startswith(('tests/', 'build/'))]
 
 

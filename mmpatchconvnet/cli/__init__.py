@@ -16,6 +16,7 @@ COMMANDS = (
     'train',
     'test',
     'predict',
+    'attention',
     'export',
     'demo',
     'doctor',

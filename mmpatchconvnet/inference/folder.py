@@ -1,7 +1,7 @@
 """Predict all pictures of a source and write what was found to a folder."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,11 +75,15 @@ def predict_folder(
             else:
                 done += 1
                 writer.add(result, name)
-    rate = done / (time.monotonic() - start)
-    missing = f', {unread} could not be read' if unread else ''
-    pictures_done = '1 picture' if done == 1 else f'{done} pictures'
-    say(console, f'{pictures_done} done, {per_second(rate)}{missing}: {out}')
+    say(console, summary(done, unread, time.monotonic() - start, out))
     return unread
+
+
+def summary(done: int, unread: int, seconds: float, out: Path) -> str:
+    """How many pictures were done, how fast, and where the results are."""
+    missing = f', {unread} could not be read' if unread else ''
+    pictures = '1 picture' if done == 1 else f'{done} pictures'
+    return f'{pictures} done, {per_second(done / seconds)}{missing}: {out}'
 
 
 def per_second(rate: float) -> str:
@@ -88,14 +92,14 @@ def per_second(rate: float) -> str:
     return f'{rate:.{digits}f} a second'
 
 
-def check_is_free(out: Path) -> None:
-    """Raise `ValueError` if a folder has files of the names that are written.
+def check_is_free(out: Path, names: Sequence[str] = OUTPUTS) -> None:
+    """Raise `ValueError` if a folder has one of the files that are to be written.
 
     Also if it is a file.
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f'{out} is a file: give a folder for the results.')
-    found = [name for name in OUTPUTS if (out / name).exists()]
+    found = [name for name in names if (out / name).exists()]
     if found:
         raise ValueError(
             f'{out} already has {" and ".join(found)}: give another folder, or '

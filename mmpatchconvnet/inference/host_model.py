@@ -1,6 +1,7 @@
 """A trained model of mmpretrain, mmdet or mmseg, run by PyTorch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ class HostModel:
         self.classes: Sequence[str]
         self.palette: Any
         self.classes, self.palette = names_and_colors(cfg, content)
-        with self._in_scope():
+        with self.in_scope():
             self.module: Any = build_model(cfg)
             self.pipeline = InferencePipeline(cfg)
         self.kind, self.key = kind_of(self.module)
@@ -90,7 +91,7 @@ class HostModel:
 
         Only those whose `inputs` have the same shape can run together.
         """
-        with self._in_scope():
+        with self.in_scope():
             return self.pipeline(picture, image)
 
     def run(self, batch: list[dict]) -> list[tuple[tuple, Any]]:
@@ -108,17 +109,10 @@ class HostModel:
             MemoryError: The device has too little memory.
             ConfigError: The model predicts something else than its kind.
         """
-        try:
-            with self._in_scope(), torch.inference_mode():
-                samples = self.module.test_step(pseudo_collate(batch))
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            size = 'x'.join(map(str, batch[0]['inputs'].shape[:0:-1]))
-            raise MemoryError(
-                f'there is too little memory for {len(batch)} of {size} pixels at a '
-                'time: use a smaller batch size, smaller tiles, or another device.'
-            ) from None
+        height, width = batch[0]['inputs'].shape[1:]
+        about = f'{len(batch)} of {width}x{height} pixels at a time'
+        with explain_memory(about), self.in_scope(), torch.inference_mode():
+            samples = self.module.test_step(pseudo_collate(batch))
         if any(self.key not in sample for sample in samples):
             raise ConfigError(
                 f'{type(self.module).__name__} gives {", ".join(samples[0].keys())} '
@@ -144,7 +138,7 @@ class HostModel:
         labels, boxes = (to_array(x) for x in (instances.labels, instances.bboxes))
         return Objects(labels[order], scores[order], boxes[order], crops)
 
-    def _in_scope(self) -> Any:
+    def in_scope(self) -> Any:
         """Let the host of the config find the types that are named without a scope."""
         return DefaultScope.overwrite_default_scope(self.scope)
 
@@ -184,6 +178,20 @@ def usable_device(device: str | None) -> str:
             f'device={device} cannot be used ({reason}): give cpu, or leave it out.'
         ) from None
     return device
+
+
+@contextmanager
+def explain_memory(batch: str) -> Iterator[None]:
+    """Raise `MemoryError` for a `batch` that the device has too little memory for."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryError(
+            f'there is too little memory for {batch}: use a smaller batch size, '
+            'smaller tiles, or another device.'
+        ) from None
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -127,8 +127,8 @@ class InferencePipeline:
         self.settings = steps if self.keeps_loader else steps[1:]
         self.steps = Compose(self.settings)
 
-    def __call__(self, picture: Picture, image: np.ndarray) -> dict:
-        """Prepare a picture, or an `image` cut out of it, (H, W, 3) uint8 BGR.
+    def begin(self, picture: Picture, image: np.ndarray) -> dict:
+        """What the first of `steps` is called with.
 
         Raises:
             ConfigError: The config's loader needs a file, and there is none.
@@ -144,15 +144,29 @@ class InferencePipeline:
                 'the loader of this config reads files only, neither arrays, frames '
                 'nor tiles: use LoadImageFromFile with color_type="color" in it.'
             )
-        prepared = self.steps(data)
+        return data
+
+    def __call__(self, picture: Picture, image: np.ndarray) -> dict:
+        """Prepare a picture, or an `image` cut out of it, (H, W, 3) uint8 BGR.
+
+        Raises:
+            ConfigError: The config's loader cannot read the picture as it is.
+        """
+        prepared = self.steps(self.begin(picture, image))
+        shape = image.shape[:2]
         seen = prepared['data_samples'].get('ori_shape', shape)
-        if tuple(seen) != shape:
-            raise ConfigError(
-                f'the loader of this config reads {picture.file} with {seen} pixels '
-                f'(height, width), which has {shape} by its EXIF rotation: use '
-                'LoadImageFromFile with color_type="color" in it.'
-            )
+        check_shape(picture.file, tuple(seen), shape)
         return prepared
+
+
+def check_shape(file: str, seen: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    """Raise `ConfigError` if a loader has seen another (height, width) than ours."""
+    if seen != shape:
+        raise ConfigError(
+            f'the loader of this config reads {file} with {seen} pixels (height, '
+            f'width), which has {shape} by its EXIF rotation: use LoadImageFromFile '
+            'with color_type="color" in it.'
+        )
 
 
 def kind_of_step(step: dict) -> str:
