@@ -53,14 +53,14 @@ def switch_to_deploy(model: nn.Module, dtype: torch.dtype | None = None) -> nn.M
     """
     check_dtype(model, dtype)
     model.eval().requires_grad_(False)
-    for name, module in list(model.named_modules()):
+    for name, module in model.named_modules():
         if isinstance(module, Backbone):
             module.switch_to_deploy()
-        elif isinstance(module, HMHSA):
+        elif isinstance(module, HMHSA) and module.gamma is not None:
             if reason := why_not_folded(module):
-                print_log(f'{name} is not folded ({reason}).', 'current')
+                print_log(f'{name or "HMHSA"} is not folded ({reason}).', 'current')
             else:
-                model.set_submodule(name, fold(module))
+                fold(module)
         elif isinstance(module, DeconvPyramid):
             readers = readers_of(module, model)
             kept = (

@@ -24,7 +24,7 @@ Release = Literal['TransCNN', 'HAT-Net']
 # and bias, `@` for all tensors of a norm.
 STEM = {'0.*': 'conv1.*', '1.@': 'norm.@', '3.*': 'conv2.*'}
 ATTENTION = {'norm.@': 'norm.@', 'qkv.*': 'qkv.*', 'proj.*': 'proj.*'}
-# In three of the four stages; the last one attends to the map at once.
+# In three of the four stages; the last one attends to the whole map.
 IN_WINDOWS = {
     'grid_norm.@': 'grid_norm.@',
     'q.*': 'q.*',

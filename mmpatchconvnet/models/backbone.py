@@ -1,7 +1,7 @@
 """What the backbones share: checks of their arguments, freezing, layer depths."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mmengine.logging import print_log
@@ -139,6 +139,12 @@ def check_arguments(
             f'with_cp={with_cp} is out of range: give True, False or how many '
             'blocks to recompute at a time.'
         )
+
+
+def keys_of(parts: str, numbers: Iterable[int]) -> str | None:
+    """A pattern of the keys of parts with these numbers; None if there are none."""
+    alternatives = '|'.join(map(str, numbers))
+    return rf'{parts}\.(?:{alternatives})\.' if alternatives else None
 
 
 def resolve_indices(

@@ -144,12 +144,15 @@ class HMHSA(StrictModule):
             in_channels, head_dims, grid_size, pool_ratio, norm_cfg
         )
         # Not a zero projection: a host may initialize all convolutions again.
-        self.gamma = nn.Parameter(torch.zeros(in_channels))
+        self.gamma: nn.Parameter | None = nn.Parameter(torch.zeros(in_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to map (B, C, H, W), any H and W from 1 on."""
         check_map(x, 'HMHSA', 'a map', self.in_channels)
-        return x + self.gamma.view(-1, 1, 1) * self.attn(x)
+        if self.gamma is None:  # folded for inference
+            return self.attn(x)
+        y = self.attn(x)
+        return x + self.gamma.to(y.dtype).view(-1, 1, 1) * y
 
 
 def check_map(x: Tensor, owner: str, kind: str, in_channels: int) -> None:
@@ -235,7 +238,7 @@ def to_windows(x: Tensor, side: int) -> tuple[Tensor, Tensor | None]:
 
     Returns:
         The windows (B*n, side * side, C), and, if there is padding, which of their
-        tokens are none of it, (B*n, side * side).
+        tokens are real, (B*n, side * side).
     """
     padded, mask = pad_to_windows(x, side)
     return cut(padded, side), mask
@@ -245,7 +248,7 @@ def pad_to_windows(x: Tensor, side: int) -> tuple[Tensor, Tensor | None]:
     """Pad tokens (B, H, W, C) at the bottom and the right to n whole windows.
 
     Returns:
-        The padded tokens, and which tokens of the windows are none of the padding,
+        The padded tokens, and which tokens of the windows are real,
         (B*n, side * side); the tokens themselves and None if they need no padding.
     """
     height, width = x.shape[1:3]

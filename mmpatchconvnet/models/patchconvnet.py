@@ -15,16 +15,17 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from mmpatchconvnet.models.backbone import (
     Backbone,
     check_arguments,
+    keys_of,
     resolve_indices,
 )
 from mmpatchconvnet.models.block.eager import PatchConvBlock
 from mmpatchconvnet.models.block.folded import FoldedBlock, FoldedStem, why_not_folded
 from mmpatchconvnet.models.plain import difference
+from mmpatchconvnet.models.recompute import recompute
 from mmpatchconvnet.registry import MODELS
 
 # The letter is the width, the number the depth; only s60 starts its LayerScale at 1e-4.
@@ -90,8 +91,7 @@ class PatchConvNet(Backbone):
             two need LayerNorm.
         channels_last: Convert the stem's map to channels-last memory, so that no norm
             copies its map. The returned maps have the memory format of the image.
-        norm_cfg: Norm of the blocks; None is the LayerNorm of all released models. A
-            BatchNorm counts each batch twice under `with_cp`.
+        norm_cfg: Norm of the blocks; None is the LayerNorm of all released models.
         init_cfg: Initialization of mmengine, such as
             `dict(type='Pretrained', checkpoint=..., prefix='backbone.')`. A checkpoint
             must fit, except for the blocks after the last tap, which are not built.
@@ -114,8 +114,6 @@ class PatchConvNet(Backbone):
     """
 
     parts = 'blocks'
-    # A checkpoint holds the blocks behind the last tap too.
-    optional_keys = r'blocks\.\d+\.'
 
     def __init__(
         self,
@@ -161,6 +159,8 @@ class PatchConvNet(Backbone):
             )
             for _ in range(self.out_indices[-1] + 1)
         )
+        # A checkpoint holds the blocks behind the last tap too.
+        self.optional_keys = keys_of('blocks', range(len(self.blocks), depth))
         self._freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -184,7 +184,8 @@ class PatchConvNet(Backbone):
         for first in range(0, depth, step or depth):
             if step:
                 group = range(first, min(first + step, depth))
-                x, taps = checkpoint(self._run_blocks, x, group, use_reentrant=False)
+                blocks = self.blocks[first : first + step]
+                x, taps = recompute(self._run_blocks, blocks, x, group)
             else:
                 x, taps = self._run_blocks(x, range(depth))
             outputs += taps

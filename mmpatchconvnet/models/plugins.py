@@ -54,4 +54,5 @@ def with_plugins(backbone: dict, plugins: Mapping[str, dict]) -> nn.Module:
                 f'give one of its sequences ({known}).'
             )
         stages[name].add_module('plugin', MODELS.build(layer))
+    model.train()  # freezes the layers in frozen stages
     return model

@@ -9,7 +9,7 @@ The two releases share the attention (`hmhsa.py`) and differ in the parts around
 (`transcnn_stage.py`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from mmpatchconvnet.checkpoints.conversion import Kind, check_kind
 from mmpatchconvnet.models.backbone import (
     Backbone,
     check_arguments,
+    keys_of,
     resolve_indices,
 )
 from mmpatchconvnet.models.hmhsa import GROUP_NORM, HierarchicalAttention, check_map
@@ -130,8 +131,6 @@ class TransCNN(Backbone):
     """
 
     parts = 'stages'
-    # A checkpoint holds the stages behind the last tap too.
-    optional_keys = r'stages\.\d+\.'
 
     def __init__(
         self,
@@ -194,6 +193,8 @@ class TransCNN(Backbone):
             if i:
                 downsample = Downsample(dims[i - 1], dims[i], norm_cfg, revised)
             self.stages.append(Stage(downsample, blocks))
+        # A checkpoint holds the stages behind the last tap too.
+        self.optional_keys = keys_of('stages', range(len(self.stages), len(dims)))
         self._freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -259,6 +260,11 @@ def resolve_arch(arch: str | dict) -> dict:
                 'a dict with their settings.'
             )
         return ARCHITECTURES[arch.lower()]
+    if not isinstance(arch, Mapping):
+        raise ValueError(
+            f'arch={arch!r} is no name and no settings: give one of '
+            f'{", ".join(ARCHITECTURES)}, or a dict with their settings.'
+        )
     settings = dict(arch)
     expected = ARCHITECTURES['tiny'].keys()
     if settings.keys() != expected:
@@ -267,11 +273,17 @@ def resolve_arch(arch: str | dict) -> dict:
         )
     for name in ('embed_dims', *STAGE_SETTINGS):
         values = settings[name]
-        if not isinstance(values, Sequence) or len(values) != 4 or min(values) < 1:
+        whole = isinstance(values, Sequence) and {*map(type, values)} == {int}
+        if not whole or len(values) != 4 or min(values) < 1:
             raise ValueError(
-                f'arch has {name}={values}: give four numbers of at least 1, one for '
-                'each stage.'
+                f'arch has {name}={values}: give four whole numbers from 1 on, one '
+                'for each stage.'
             )
+    if not isinstance(settings['revised'], bool):
+        raise ValueError(
+            f'arch has revised={settings["revised"]!r}: give True (HAT-Net) or False '
+            '(TransCNN).'
+        )
     if not all(size % 2 for size in settings['kernel_sizes']):
         raise ValueError(
             f'arch has kernel_sizes={settings["kernel_sizes"]}, which change the size '

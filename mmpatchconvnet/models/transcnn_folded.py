@@ -124,6 +124,13 @@ KINDS = {
 }
 
 
+# Those whose settings `untouched` reads.
+CONVOLUTIONS = {
+    *('conv1', 'conv2', 'conv'),
+    *('attn.proj', 'ffn.expand', 'ffn.depthwise'),
+}
+
+
 def why_not_folded(part: Any) -> str:
     """Why a stem, step, block or `HMHSA` cannot be folded; empty if it can.
 
@@ -133,6 +140,9 @@ def why_not_folded(part: Any) -> str:
     for kind in map(type, parts):
         if kind not in KINDS:
             return f'{kind.__name__} may compute otherwise'
+    for name, module in part.named_modules():
+        if name in CONVOLUTIONS and type(module) is not nn.Conv2d:
+            return f'{type(module).__name__} may compute otherwise'
     reference = untouched(part)
     for name, _ in list(reference.named_modules()):
         if 'norm' in name.rpartition('.')[2]:
@@ -180,7 +190,8 @@ def fold(part: Any) -> nn.Module:
     if isinstance(part, TransCNNBlock):
         part = FoldedTransCNNBlock(part)
     elif isinstance(part, HMHSA):
-        part = FoldedAttention(part.attn, part.gamma)
+        layer: Any = part
+        layer.attn, layer.gamma = FoldedAttention(layer.attn, layer.gamma), None
     elif isinstance(part, Stem):
         part.conv1, part.norm = merge_conv(part.conv1, part.norm)
     else:

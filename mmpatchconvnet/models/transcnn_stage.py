@@ -4,17 +4,15 @@
 Paper and code: see `transcnn.py`.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
+
+from mmpatchconvnet.models.recompute import recompute
 
 
 class Stem(nn.Module):
@@ -135,10 +133,7 @@ class Stage(nn.Module):
             return run_in_turn(x, self.blocks)
         for first in range(0, len(self.blocks), step):
             group = self.blocks[first : first + step]
-            contexts = partial(recompute_contexts, group)
-            x = checkpoint(
-                run_in_turn, x, group, use_reentrant=False, context_fn=contexts
-            )
+            x = recompute(run_in_turn, group, x, group)
         return x
 
 
@@ -146,27 +141,3 @@ def run_in_turn(x: Tensor, blocks: nn.ModuleList) -> Tensor:
     for block in blocks:
         x = block(x)
     return x
-
-
-def recompute_contexts(
-    blocks: nn.Module,
-) -> tuple[AbstractContextManager, AbstractContextManager]:
-    """What blocks run in: the first time, and when they are recomputed."""
-    return nullcontext(), kept_statistics(blocks)
-
-
-@contextmanager
-def kept_statistics(blocks: nn.Module) -> Iterator[None]:
-    """Batches that pass within leave no trace in the running figures of BatchNorms."""
-    norms = [
-        (module, module.momentum, module.num_batches_tracked)
-        for module in blocks.modules()
-        if isinstance(module, _BatchNorm) and module.num_batches_tracked is not None
-    ]
-    try:
-        for norm, _, count in norms:
-            norm.momentum, norm.num_batches_tracked = 0.0, count.clone()
-        yield
-    finally:
-        for norm, momentum, count in norms:
-            norm.momentum, norm.num_batches_tracked = momentum, count

@@ -1,5 +1,6 @@
 """What both backbones keep to: taps, gradients, checkpointing, freezing, depths."""
 
+import re
 from functools import partial
 from typing import NamedTuple
 
@@ -9,9 +10,11 @@ from small_models import FIRST_RELEASE, HAT_NET
 from torch import nn
 
 from mmpatchconvnet import PatchConvNet, TransCNN
+from mmpatchconvnet.checkpoints import CheckpointError
 from mmpatchconvnet.engine.sharding import wrap_each_block
 
 COLUMN = dict(embed_dims=32, depth=4, layer_scale_init_value=0.5)
+COLUMN_BN = partial(PatchConvNet, COLUMN, norm_cfg=dict(type='BN'))
 
 
 class Kind(NamedTuple):
@@ -32,6 +35,7 @@ IN_STAGES = {
 IN_COLUMN = {'stem.convs.3.weight': 0, 'blocks.0.gamma': 1, 'blocks.3.norm.weight': 4}
 KINDS = dict(
     column=Kind(partial(PatchConvNet, COLUMN), 'blocks', 4, IN_COLUMN),
+    column_bn=Kind(COLUMN_BN, 'blocks', 4, IN_COLUMN),
     first=Kind(partial(TransCNN, FIRST_RELEASE), 'stages', 7, IN_STAGES),
     revised=Kind(partial(TransCNN, HAT_NET), 'stages', 7, IN_STAGES),
 )
@@ -173,3 +177,16 @@ def test_bfloat16(kind):
 def test_wrong_arguments_are_named(kind, arguments, message):
     with pytest.raises(ValueError, match=message):
         kind.build(**arguments)
+
+
+@every_kind
+def test_a_checkpoint_of_a_deeper_backbone_is_refused(kind, tmp_path):
+    whole = kind.build(out_indices=3)
+    torch.save(whole.state_dict(), path := tmp_path / 'whole.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    kind.build(out_indices=1, init_cfg=init_cfg).init_weights()  # the rest is not built
+    extra = 'blocks.9.' if kind.parts == 'blocks' else 'stages.1.blocks.9.'
+    deeper = whole.state_dict() | {f'{extra}weight': torch.zeros(1)}
+    torch.save(deeper, path)
+    with pytest.raises(CheckpointError, match=re.escape(f'{extra}weight')):
+        kind.build(out_indices=1, init_cfg=init_cfg).init_weights()

@@ -50,6 +50,15 @@ def test_a_layer_behind_a_stage_changes_nothing_before_it_is_trained(host, tmp_p
 
 
 @pytest.mark.cls
+def test_a_layer_in_a_frozen_stage_is_frozen():
+    import_module('mmpretrain.models')
+    init_default_scope('mmpretrain')
+    settings = dict(type='ResNet', depth=18, frozen_stages=3)
+    model = with_plugins(settings, dict(layer3=LAYER))
+    assert not [p for p in model.layer3.parameters() if p.requires_grad]
+
+
+@pytest.mark.cls
 def test_a_stage_that_does_not_exist_is_named():
     import_module('mmpretrain.models')
     init_default_scope('mmpretrain')

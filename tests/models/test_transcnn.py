@@ -12,6 +12,7 @@ from small_models import FIRST_RELEASE, HAT_NET
 
 from mmpatchconvnet import TransCNN
 from mmpatchconvnet.checkpoints import CheckpointError, convert_transcnn_checkpoint
+from mmpatchconvnet.experiments.benchmark.reference import reference_of
 from mmpatchconvnet.models.transcnn import ARCHITECTURES
 
 DATA = Path(__file__).parents[1] / 'data'
@@ -68,6 +69,18 @@ def test_figures_of_the_official_transcnn():
         scale = golden[f'stage{i}_mean_std'][1]
         difference = mean_std(maps[i]).numpy() - golden[f'stage{i}_mean_std']
         assert np.abs(difference).max() < 0.01 * scale
+
+
+def test_float64_equals_the_official_order_of_operations():
+    weights = convert_transcnn_checkpoint(transcnn_state_dict(ARCHITECTURES['tiny']))
+    backbone = TransCNN('tiny', out_indices=ALL).eval()
+    backbone.load_state_dict(part(weights, 'backbone.'))
+    backbone.double()
+    x = golden_input('transcnn-tiny-256', 1, side=256).double()[..., :128, :128]
+    with torch.no_grad():
+        maps, expected = backbone(x), reference_of(backbone)(x.contiguous())
+    for one, other in zip(maps, expected, strict=True):
+        assert (one - other).abs().max() < 1e-8 * other.abs().max()
 
 
 @pytest.mark.parametrize(
@@ -159,10 +172,13 @@ def test_weights_of_the_other_release_are_named(given, other, tmp_path):
     ('arguments', 'message'),
     [
         (dict(arch='hat'), "arch='hat' .*: give one of tiny, .*hat_large"),
+        (dict(arch=None), 'arch=None is no name .*: give one of tiny, .*or a dict'),
+        (dict(arch=dict(HAT_NET, depths=(1.5, 1, 1, 1))), 'depths=.*whole numbers'),
+        (dict(arch=dict(HAT_NET, revised=None)), 'revised=None: give True'),
         (dict(arch=dict(depths=1)), r"\['depths'\]: give depths, embed_dims, exp"),
         (dict(arch=dict(HAT_NET, depths=(1, 1, 1))), r'depths=\(1, 1, 1\): give four'),
-        (dict(arch=dict(HAT_NET, depths=2)), 'depths=2: give four numbers'),
-        (dict(arch=dict(HAT_NET, depths=(1, 0, 1, 1))), 'depths=.*at least 1'),
+        (dict(arch=dict(HAT_NET, depths=2)), 'depths=2: give four whole numbers'),
+        (dict(arch=dict(HAT_NET, depths=(1, 0, 1, 1))), 'depths=.*from 1 on'),
         (dict(arch=dict(HAT_NET, kernel_sizes=(4, 3, 3, 3))), 'kernel_sizes=.* odd'),
         (dict(arch=dict(HAT_NET, head_dims=5)), 'head_dims=5 .* give a divisor of 8'),
         (dict(arch=dict(HAT_NET, pool_ratios=(2, 2, 2, 2))), 'grid_size=1 is plain'),

@@ -116,6 +116,15 @@ def replace_part(model):
     model.stages[1].blocks[0].attn.proj = Doubled(8, 8, 1)
 
 
+def wrap_convolution(model):
+    ffn = model.stages[1].blocks[0].ffn
+    ffn.expand = nn.Sequential(ffn.expand)
+
+
+def wrap_stem(model):
+    model.stem.conv1 = nn.Sequential(model.stem.conv1)
+
+
 def pad_in_circles(model):
     model.stages[1].blocks[0].ffn.depthwise.padding_mode = 'circular'
 
@@ -138,6 +147,8 @@ def watch_step(model):
         (replace_block, r'1 of 7 blocks \(Other may'),
         (replace_attention, r'1 of 7 blocks \(Identity may'),
         (replace_part, r'1 of 7 blocks \(Doubled may'),
+        (wrap_convolution, r'1 of 7 blocks \(Sequential may'),
+        (wrap_stem, r'the stem \(Sequential may'),
         (pad_in_circles, r'1 of 7 blocks \(ffn.depthwise has other settings'),
         (watch_norm, r'1 of 7 blocks \(hooks would be lost'),
         (subclass_stem, r'the stem \(Other may'),
@@ -161,10 +172,22 @@ def test_what_may_compute_otherwise_is_left_and_named(arch, change, line, monkey
 @pytest.mark.parametrize(('grid_size', 'pool_ratio'), [(3, 2), (1, 1)])
 def test_a_plugin_is_folded_with_its_gamma(grid_size, pool_ratio, norm_cfg):
     layer = HMHSA(8, 4, grid_size, pool_ratio, norm_cfg)
-    model = shake(nn.Sequential(nn.Conv2d(3, 8, 3), layer))
+    shake(layer)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), layer, layer).eval()
     x = torch.randn(2, 3, 13, 9)
     with torch.no_grad():
         before = model(x)
         switch_to_deploy(model)
         assert_close((model(x),), (before,))
-    assert type(model[1]) is FoldedAttention
+        switch_to_deploy(model)  # a second time changes nothing
+        assert_close((model(x),), (before,))
+    assert type(layer.attn) is FoldedAttention
+    with pytest.raises(ValueError, match='HMHSA got a tensor'):
+        layer(x)
+
+
+def test_a_layer_alone_is_folded():
+    layer, x = shake(HMHSA(8, 4, 3, 2)), torch.randn(2, 8, 13, 9)
+    with torch.no_grad():
+        before = layer(x)
+        assert_close((switch_to_deploy(layer)(x),), (before,))
