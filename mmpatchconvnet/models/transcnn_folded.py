@@ -33,6 +33,10 @@ from mmpatchconvnet.models.transcnn_stage import (
     TransCNNBlock,
 )
 
+# Bytes of an expanded map on a CPU. Larger batches run in parts: the memory of one part
+# is used again for the next, while the system clears new memory for a larger map.
+EXPANDED = 8 * 2**20
+
 
 class FoldedAttention(FoldedModule):
     """x + gamma * attention(x), for a trained `HierarchicalAttention` in eval mode.
@@ -99,6 +103,15 @@ class FoldedFeedForward(FoldedModule):
         self.norm_out = merge_behind(self.reduce, ffn.norm_out)
 
     def run(self, x: Tensor) -> Tensor:
+        if not cpu.can_run(x, self.expand.weight):
+            return self.run_part(x)
+        picture = x[0, ..., 0].numel() * self.expand.out_features * x.element_size()
+        parts = x.split(max(1, EXPANDED // picture))
+        if len(parts) == 1:
+            return self.run_part(x)
+        return torch.cat([self.run_part(part) for part in parts])
+
+    def run_part(self, x: Tensor) -> Tensor:
         y = product_silu(normalize(self.norm_in, x), self.expand, self.norm1)
         y = as_tokens(conv_silu(as_map(y), self.depthwise, self.norm2))
         if isinstance(self.norm_out, nn.Identity):

@@ -13,6 +13,7 @@ from mmpatchconvnet import HMHSA, TransCNN
 from mmpatchconvnet.compat import processor
 from mmpatchconvnet.deploy import switch_to_deploy
 from mmpatchconvnet.models import backbone as backbones
+from mmpatchconvnet.models import transcnn_folded
 from mmpatchconvnet.models.transcnn_folded import FoldedAttention, FoldedTransCNNBlock
 
 RELEASES = pytest.mark.parametrize(
@@ -74,6 +75,26 @@ def test_any_size_returns_the_same(height, width, revised):
     with torch.no_grad():
         before = model(x)
         assert_close(switch_to_deploy(model)(x), before)
+
+
+@RELEASES
+def test_a_batch_in_parts_returns_the_same(arch, monkeypatch):
+    model = shake(TransCNN(arch, out_indices=ALL))
+    x = torch.randn(5, 3, 70, 100)
+    cells, width = 18 * 25, 16  # of the first stage, after expansion
+    monkeypatch.setattr(transcnn_folded, 'EXPANDED', 2 * cells * width * 4)
+    split = []
+    run_part = transcnn_folded.FoldedFeedForward.run_part
+    monkeypatch.setattr(
+        transcnn_folded.FoldedFeedForward,
+        'run_part',
+        lambda self, x: split.append(len(x)) or run_part(self, x),
+    )
+    with torch.no_grad():
+        before = model(x)
+        assert_close(switch_to_deploy(model)(x), before)
+        assert split[:4] == [2, 2, 1, 5]
+        model(x[:0])
 
 
 @RELEASES
