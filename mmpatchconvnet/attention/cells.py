@@ -76,10 +76,12 @@ def watch_steps(backbone: nn.Module) -> Iterator[Steps]:
                 continue
             start = inputs[0].shape[2 + side]
             reach = dilation * (kernel - 1)
-            if isinstance(module, nn.Unfold):  # its output has no sides
-                end = (start + 2 * padding - reach - 1) // stride + 1
-            else:
-                end = output.shape[2 + side]
+            end = (start + 2 * padding - reach - 1) // stride + 1
+            if not isinstance(module, nn.Unfold):  # whose output has no sides
+                plain, end = end, output.shape[2 + side]
+                if end > plain and not getattr(module, 'ceil_mode', False):
+                    # It pads within its `forward`, as TensorFlow's "same" does.
+                    padding = ((end - 1) * stride + reach + 1 - start) // 2
             found.add(Step(start, end, stride, reach / 2 - padding))
 
     hooks = [
@@ -106,13 +108,16 @@ def _axis(steps: set[Step], size: int, cells: int) -> Axis:
 
 
 def _chains(steps: set[Step], start: int, end: int) -> list[tuple[Step, ...]]:
-    """All ways from one length to another through layers."""
+    """All ways from one length to another through layers.
+
+    Before a layer, the far end may be padded to a multiple of its stride, as in Swin.
+    """
     if start == end:
         return [()]
     return [
         (step, *rest)
         for step in steps
-        if step.start == start and end <= step.end < start
+        if start <= step.start < start + step.stride and end <= step.end < start
         for rest in _chains(steps, step.end, end)
     ]
 

@@ -1,6 +1,5 @@
 """Write where a model looks in all pictures of a source."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,7 @@ from rich.console import Console
 
 from mmpatchconvnet.attention.map import AttentionMap
 from mmpatchconvnet.attention.outputs import OUTPUTS, UNTRAINED, Writer
-from mmpatchconvnet.inference.folder import check_is_free, say, show_progress, summary
-from mmpatchconvnet.inference.pictures import PictureError
+from mmpatchconvnet.inference.folder import check_is_free, say, write_all
 from mmpatchconvnet.inference.sources import open_source
 
 
@@ -38,7 +36,8 @@ def map_folder(
         recursive: Read the folders within a folder too.
         scale: Stored values that become black and white; see `read_picture`.
         html: Write a page with all pictures too.
-        overwrite: Replace the results of an earlier run; those of other pictures stay.
+        overwrite: Replace the results of an earlier run, from the first new one on;
+            sheets and maps of other pictures stay.
 
     Returns:
         How many pictures could not be read.
@@ -55,14 +54,5 @@ def map_folder(
     results = maps.look(pictures, classes)
     if maps.is_untrained:
         say(console, f'note: {UNTRAINED}', 'yellow')
-    start, done, unread = time.monotonic(), 0, 0
-    with Writer(out, html, maps.is_untrained) as writer:
-        for name, found in show_progress(results, pictures.count, console):
-            if isinstance(found, PictureError):
-                unread += 1
-                say(console, f'error: {found}', 'red')
-            else:
-                done += 1
-                writer.add(found, name)
-    say(console, summary(done, unread, time.monotonic() - start, out))
-    return unread
+    writer = Writer(out, html, maps.is_untrained)
+    return write_all(results, pictures.count, writer, console)

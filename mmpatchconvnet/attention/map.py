@@ -14,21 +14,27 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmpatchconvnet.attention.cells import watch_steps
 from mmpatchconvnet.attention.placement import Placement, prepare
 from mmpatchconvnet.config_files import ConfigError
-from mmpatchconvnet.inference.host_model import HostModel, explain_memory, kind_of
+from mmpatchconvnet.inference.host_model import (
+    HostModel,
+    explain_memory,
+    in_scope,
+    kind_of,
+    usable_device,
+)
 from mmpatchconvnet.inference.model_files import InferencePipeline, names_and_colors
 from mmpatchconvnet.inference.pictures import Picture, PictureError
-from mmpatchconvnet.inference.results import Classification
+from mmpatchconvnet.inference.results import Classification, tell_apart
 from mmpatchconvnet.inference.sources import open_source
 from mmpatchconvnet.models import AttentionPooling
 
 Array = np.ndarray
 TOP = 3  # classes whose maps are made where none are chosen
+LEAST_PEAK = 3  # times the mean weight: a map without a peak stays dark
 
 
 @dataclass(eq=False)
@@ -40,7 +46,8 @@ class Attention:
 
     Attributes:
         file: The path of the picture, or the name of a frame or an array.
-        classes: The name of every class; empty for an untrained pooling.
+        classes: The name of every class, told apart from the others (`crane (517)`);
+            empty for an untrained pooling.
         image: The picture, (H, W, 3) uint8 BGR, turned as EXIF says.
         labels: With one token per class, the K classes of `map`; else None.
         map: The weight at each pixel of the picture, (H, W) or (K, H, W) float32,
@@ -63,6 +70,12 @@ class Attention:
     scores: Array = field(repr=False)
     entropy: Any = field(repr=False)
     placement: Placement = field(repr=False)
+
+    def short_name(self, label: int) -> str:
+        """The first of a class's names, or all if another class begins like it."""
+        first = [name.split(',')[0] for name in self.classes]
+        is_unique = first.count(first[label]) == 1
+        return first[label] if is_unique else self.classes[label]
 
 
 class AttentionMap:
@@ -106,10 +119,12 @@ class AttentionMap:
         if isinstance(model, nn.Module):
             cfg, meta = _config_of(model)
             kind_of(model)
-            self.module = model.eval() if device is None else model.to(device).eval()
+            if device is not None:
+                model.to(usable_device(device))
+            self.module = model.eval()
             self.classes, _ = names_and_colors(cfg, dict(meta=dict(dataset_meta=meta)))
             self.scope = cfg.get('default_scope')
-            with self._in_scope():
+            with in_scope(self.scope):
                 self.pipeline = InferencePipeline(cfg)
         else:
             host = HostModel(model, checkpoint, device, deploy=None, min_score=0)
@@ -133,7 +148,7 @@ class AttentionMap:
     def __call__(
         self,
         picture: Any,
-        classes: Sequence[str] | None = None,
+        classes: str | Sequence[str] | None = None,
         scale: tuple[float, float] | None = None,
     ) -> Attention:
         """Where the model looks in one picture.
@@ -162,7 +177,7 @@ class AttentionMap:
     def look(
         self,
         pictures: Iterable[Picture | PictureError],
-        classes: Sequence[str] | None = None,
+        classes: str | Sequence[str] | None = None,
     ) -> Iterator[tuple[str, Attention | PictureError]]:
         """Where the model looks in opened pictures, in order; errors pass through.
 
@@ -185,40 +200,57 @@ class AttentionMap:
             for picture in pictures
         )
 
-    def labels_of(self, names: Sequence[str]) -> Array:
+    def labels_of(self, names: str | Sequence[str]) -> Array:
         """The classes with these names, (K,); of several names, the first is enough.
 
         Raises:
-            ValueError: There is no such class, or there is one map for all classes.
+            ValueError: There is no such class, no name is given, or there is one map
+                for all classes.
         """
+        names = [names] if isinstance(names, str) else names
+        if not len(names):
+            raise ValueError(
+                'an empty list of classes is given: name one or more, or leave it out.'
+            )
         if not self.per_class:
             raise ValueError(
                 f'the classes {", ".join(names)} are chosen, but this model has one '
                 'token, so one map for all classes: leave them out, or train with '
                 'num_tokens=num_classes and PerTokenLinearHead.'
             )
-        known: dict[str, list[int]] = {}
-        for label, name in enumerate(self.classes):
-            for one in dict.fromkeys([name, *name.split(', ')]):
-                known.setdefault(one, []).append(label)
+        known: dict[str, dict[int, None]] = {}
+        count = self.pooling.num_tokens
+        for classes in (self.classes[:count], self._names(count)):
+            for label, name in enumerate(classes):
+                for one in (name, *name.split(', ')):
+                    known.setdefault(one, {})[label] = None
+        lower = {name.lower(): name for name in known}
         chosen: dict[int, None] = {}
         for name in names:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 3, 0.5)
-                hint = ', '.join(map(repr, near or list(self.classes)[:3]))
-                many = f'one of the {len(self.classes)} classes, such as '
+                near = difflib.get_close_matches(name.lower(), lower, 3, 0.5)
+                close = [lower[one] for one in near] or list(known)[:3]
+                hint = ', '.join(map(repr, close))
+                many = f'one of the {count} classes, such as '
                 raise ValueError(
                     f'there is no class {name!r}: give {"" if near else many}{hint}.'
                 )
-            chosen.update(dict.fromkeys(known[name]))
+            chosen.update(known[name])
         return np.array(list(chosen), np.int64)
 
+    def _names(self, count: int) -> list[str]:
+        """The names of `count` classes, told apart."""
+        return tell_apart(self.classes[:count], count)
+
     def _look(self, picture: Picture, labels: Array | None) -> Attention:
-        with self._in_scope():
+        with in_scope(self.scope):
             data, placement = prepare(self.pipeline, picture)
         (height, width) = placement.seen
         about = f'a picture of {width}x{height} pixels'
-        with explain_memory(about), self._in_scope(), torch.inference_mode():
+        memory = explain_memory(
+            about, 'use a smaller Resize in its test pipeline, or another device'
+        )
+        with memory, in_scope(self.scope), torch.inference_mode():
             batch = self.module.data_preprocessor(pseudo_collate([data]), False)
             inputs = batch['inputs']  # (1, 3, H, W), padded
             with watch_steps(self.module.backbone) as steps:
@@ -240,7 +272,7 @@ class AttentionMap:
             chosen = raw[labels]
         return Attention(
             picture.file,
-            [] if self.is_untrained else self.classes,
+            [] if self.is_untrained else self._names(len(scores)),
             picture.image,
             labels,
             placement.to_picture(chosen),
@@ -250,14 +282,12 @@ class AttentionMap:
             placement,
         )
 
-    def _in_scope(self) -> Any:
-        return DefaultScope.overwrite_default_scope(self.scope)
-
 
 def entropy(maps: Array) -> Any:
     """How spread out the weights of maps are, 0..1: of (h, w) a number, else (...).
 
-    It is the entropy of the weights, scaled to a sum of 1, divided by its maximum.
+    It is the entropy of the weights, scaled to a sum of 1, divided by its maximum. It
+    is 1 where all weights are 0.
 
     Example:
         >>> entropy(np.ones((4, 4)))
@@ -266,11 +296,18 @@ def entropy(maps: Array) -> Any:
         array([0. , 0.5])
     """
     shares = maps.reshape(*maps.shape[:-2], -1).astype(np.float64)
-    shares = shares / shares.sum(-1, keepdims=True)
+    cells = shares.shape[-1]
+    total = shares.sum(-1, keepdims=True)
+    shares = np.where(total > 0, shares, 1) / np.where(total > 0, total, cells)
     logs = np.log(shares, where=shares > 0, out=np.zeros_like(shares))
-    spread = -(shares * logs).sum(-1) / max(np.log(shares.shape[-1]), 1e-12)
+    spread = -(shares * logs).sum(-1) / max(np.log(cells), 1e-12)
     spread = np.abs(spread.round(6))
     return float(spread) if maps.ndim == 2 else spread
+
+
+def brightest(cells: Array) -> float:
+    """The weight of a map (h, w) that has the brightest colour."""
+    return float(max(cells.max(), LEAST_PEAK * cells.mean())) or 1.0
 
 
 def _config_of(model: nn.Module) -> tuple[Config, Any]:
@@ -306,10 +343,13 @@ def _what_to_add(module: Any) -> str:
     """What is missing for a map of attention, as a sentence."""
     name = type(module).__name__
     if kind_of(module)[0] is Classification:
-        neck = type(getattr(module, 'neck', None)).__name__
+        neck = getattr(module, 'neck', None)
+        fault = (
+            'it has no neck' if neck is None else f'its neck is {type(neck).__name__}'
+        )
         width = getattr(getattr(module, 'head', None), 'in_channels', 'WIDTH')
         return (
-            f'{name} has no attention to show, as its neck is {neck}: train it with '
+            f'{name} has no attention to show, as {fault}: train it with '
             "neck=dict(_delete_=True, type='mmpatchconvnet.AttentionPooling', "
             f'in_channels={width}) in the model of its config.'
         )

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmpatchconvnet.attention.map import Attention
+from mmpatchconvnet.attention.map import Attention, brightest
 from mmpatchconvnet.attention.page import PageWriter
 from mmpatchconvnet.inference.outputs import printable, shorten_name
 from mmpatchconvnet.visualization.canvas import save_image
@@ -24,7 +24,6 @@ from mmpatchconvnet.visualization.heat_maps import HeatMap, draw_heat_maps
 Array = np.ndarray
 PAGE = 'attention.html'
 OUTPUTS = ('sheets', 'maps', PAGE)
-LEAST_PEAK = 3  # times the mean weight: a map without a peak stays dark
 UNTRAINED = 'An untrained pooling, with random weights: its map shows nothing.'
 
 
@@ -58,6 +57,8 @@ class Writer:
             name: A relative path, such as `day 1/a.tif`, that no other picture has; the
                 files of this picture are named after it.
         """
+        if not self.count and not self.html:  # a page of an earlier run is out of date
+            (self.folder / PAGE).unlink(missing_ok=True)
         self.count += 1
         name = shorten_name(name, self.count)
         sheet, maps = (
@@ -104,9 +105,9 @@ def draw_attention(found: Attention, warning: str = '') -> Array:
         titles = [_name_of(found, label) for label in found.labels]
     heats = []
     for title, pixels, cells, one in zip(titles, maps, raw, spread, strict=True):
-        mean, peak = cells.mean(), cells.max()
-        line = f'entropy {one:.2f} of 1, peak {peak / mean:.1f} times the mean'
-        heats.append(HeatMap(pixels, max(peak, LEAST_PEAK * mean), (title, line)))
+        peak = cells.max() / (cells.mean() or 1)
+        line = f'entropy {one:.2f} of 1, peak {peak:.1f} times the mean'
+        heats.append(HeatMap(pixels, brightest(cells), (title, line)))
     headline = printable(Path(found.file).name)
     if found.scores.size:
         headline += f', predicted: {_name_of(found, int(found.scores.argmax()))}'
@@ -115,6 +116,5 @@ def draw_attention(found: Attention, warning: str = '') -> Array:
 
 
 def _name_of(found: Attention, label: int) -> str:
-    """The first name of a class, with its score."""
-    name = found.classes[label].split(',')[0]
-    return f'{name} (score {found.scores[label]:.2f})'
+    """A short name of a class, with its score."""
+    return f'{found.short_name(label)} (score {found.scores[label]:.2f})'

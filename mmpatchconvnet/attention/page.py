@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmpatchconvnet.attention.map import Attention
+from mmpatchconvnet.attention.map import Attention, brightest
 from mmpatchconvnet.inference.outputs import printable
 from mmpatchconvnet.visualization.heat_maps import COLORS
 
@@ -86,14 +86,18 @@ def to_page(found: Attention) -> dict[str, Any]:
 def _map_of(found: Attention, label: int | None) -> dict[str, Any]:
     """The map of a class, or of the single token."""
     if label is None:
-        name, score, cells, spread = 'class token', None, found.raw, found.entropy
+        name = short = 'class token'
+        score, cells, spread = None, found.raw, found.entropy
     else:
         name, score = printable(found.classes[label]), float(found.scores[label])
+        short = printable(found.short_name(label))
         cells, spread = found.raw[label], found.entropy[label]
     return dict(
         name=name,
+        short=short,
         score=score and round(score, 4),
         entropy=round(float(spread), 3),
+        brightest=float(f'{brightest(cells):.4g}'),
         weights=[float(f'{weight:.4g}') for weight in cells.ravel()],
     )
 

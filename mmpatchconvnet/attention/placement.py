@@ -1,10 +1,11 @@
 """Where in a picture a model's input, and a map over that input, lie.
 
 The test pipeline is followed step by step. A step of resizing maps the whole picture to
-the whole result; any other one that changes the size is run on a picture whose values
-are its own coordinates. The place of a map's cells in the input is from `cells`.
+the whole result; any other one that crops or changes the size is run on a picture whose
+values are its own coordinates. The place of a map's cells in the input is from `cells`.
 """
 
+from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ from mmpatchconvnet.inference.model_files import InferencePipeline, check_shape
 from mmpatchconvnet.inference.pictures import Picture
 
 Array = np.ndarray
+# In the names of steps that move pixels even where they keep the size.
+MOVING = ('Crop', 'Flip', 'Rotat', 'Affine', 'Shear', 'Translate')
+UNKNOWN = ('Random', *MOVING[1:])  # of steps whose next run may do something else
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,8 @@ def prepare(pipeline: InferencePipeline, picture: Picture) -> tuple[dict, Placem
     """A picture after the test pipeline, and where the result lies in it.
 
     Raises:
-        ConfigError: A step moves pixels in a way that no scale and shift describe.
+        ConfigError: A step moves pixels in a way that no scale and shift describe, or
+            gives no array.
     """
     data = pipeline.begin(picture, picture.image)
     shape = picture.image.shape[:2]
@@ -123,9 +128,11 @@ def prepare(pipeline: InferencePipeline, picture: Picture) -> tuple[dict, Placem
         after = data.get('img')
         if after is None:
             continue
+        if not isinstance(after, Array):  # of PIL or torch
+            raise _unfollowed(step)
         if size is None:  # a loader
             check_shape(picture.file, after.shape[:2], shape)
-        elif after.shape[:2] != size:
+        elif after.shape[:2] != size or _is_named(step, MOVING):
             step_x, step_y = _follow(step, given, size, after.shape[:2])
             x, y = x.then(step_x), y.then(step_y)
     seen = tuple(data['inputs'].shape[-2:])
@@ -133,9 +140,11 @@ def prepare(pipeline: InferencePipeline, picture: Picture) -> tuple[dict, Placem
 
 
 def _follow(step: Any, data: dict, size: Any, new_size: Any) -> tuple[Axis, Axis]:
-    """What a step that changes the size does to columns and to rows."""
-    if 'Resize' in type(step).__name__ and 'Crop' not in type(step).__name__:
+    """What a step that moves pixels does to columns and to rows."""
+    if _is_named(step, ('Resize',)) and not _is_named(step, MOVING):
         return Axis(new_size[1] / size[1]), Axis(new_size[0] / size[0])
+    if _is_named(step, UNKNOWN):
+        raise _unfollowed(step)
     step = copy(step)
     if hasattr(step, 'backend'):
         step.backend = 'cv2'  # Pillow resizes no real numbers
@@ -148,10 +157,20 @@ def _follow(step: Any, data: dict, size: Any, new_size: Any) -> tuple[Axis, Axis
             _fit(moved[..., 1].T, moved[..., 2].T),
         )
     except Exception as error:  # of any kind, as any step may be in a config
-        raise ConfigError(
-            f'the step {type(step).__name__} of the test pipeline moves pixels in a '
-            'way that maps cannot follow: use Resize, CenterCrop or Pad instead.'
-        ) from error
+        raise _unfollowed(step) from error
+
+
+def _is_named(step: Any, words: Iterable[str]) -> bool:
+    """Whether one of these words is in the name of a step."""
+    return any(word in type(step).__name__ for word in words)
+
+
+def _unfollowed(step: Any) -> ConfigError:
+    """The error for a step that cannot be followed."""
+    return ConfigError(
+        f'maps cannot follow the step {type(step).__name__} of the test pipeline: use '
+        'Resize, CenterCrop or Pad of mmcv instead, which take and give arrays.'
+    )
 
 
 def _fit(moved: Array, known: Array) -> Axis:
@@ -163,10 +182,9 @@ def _fit(moved: Array, known: Array) -> Axis:
     if len(inside) > 8:  # near borders a resized picture repeats its last pixel
         inside = inside[len(inside) // 4 : -(len(inside) // 4)]
     values = moved[line, inside].astype(np.float64)
-    first, last = (int(inside[0]), values[0]), (int(inside[-1]), values[-1])
-    steps = max(1, last[0] - first[0])
-    slope = float(last[1] - first[1]) / steps if len(inside) > 1 else 1.0
-    start = float(first[1]) - slope * (first[0] + 0.5)
+    slope, start = 1.0, float(values[0] - inside[0] - 0.5)
+    if len(inside) > 1:  # bicubic values lie around a line, not on it
+        slope, start = np.polyfit(inside + 0.5, values, 1).round(9).tolist()
     fault = np.abs(slope * (inside + 0.5) + start - values).max()
     if fault > 0.5 or slope <= 0:
         raise ValueError(f'coordinates are {fault:.2f} pixels from a line')

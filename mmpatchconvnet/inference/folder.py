@@ -65,25 +65,44 @@ def predict_folder(
         source, recursive, scale, skip=[out / name for name in OUTPUTS]
     )
     results = predictor.predict(pictures, batch_size)
-    start, done, unread = time.monotonic(), 0, 0
     settings = predictor.kind, predictor.classes, predictor.palette
-    with Writer(out, *settings, draw) as writer:
-        for name, result in show_progress(results, pictures.count, console):
+    return write_all(results, pictures.count, Writer(out, *settings, draw), console)
+
+
+def write_all(
+    results: Iterable[tuple[str, Any]], count: int | None, writer: Any, console: Console
+) -> int:
+    """Write results to the folder of a writer, and say at the end what was done.
+
+    Args:
+        results: Pairs of a name for a picture's files and its result, or a
+            `PictureError`, which is shown.
+        count: How many there are, if it is known.
+        writer: A context manager with `add(result, name)` and a `folder`.
+        console: Where progress is shown.
+
+    Returns:
+        How many pictures could not be read.
+    """
+    start, done, unread = time.monotonic(), 0, 0
+    with writer:
+        for name, result in show_progress(results, count, console):
             if isinstance(result, PictureError):
                 unread += 1
                 say(console, f'error: {result}', 'red')
             else:
                 done += 1
                 writer.add(result, name)
-    say(console, summary(done, unread, time.monotonic() - start, out))
+    say(console, summary(done, unread, time.monotonic() - start, writer.folder))
     return unread
 
 
 def summary(done: int, unread: int, seconds: float, out: Path) -> str:
-    """How many pictures were done, how fast, and where the results are."""
+    """How many pictures were done, how fast, and where the results are, if any."""
     missing = f', {unread} could not be read' if unread else ''
     pictures = '1 picture' if done == 1 else f'{done} pictures'
-    return f'{pictures} done, {per_second(done / seconds)}{missing}: {out}'
+    place = f': {out}' if out.exists() else ''
+    return f'{pictures} done, {per_second(done / seconds)}{missing}{place}'
 
 
 def per_second(rate: float) -> str:

@@ -77,7 +77,7 @@ class HostModel:
         self.classes: Sequence[str]
         self.palette: Any
         self.classes, self.palette = names_and_colors(cfg, content)
-        with self.in_scope():
+        with in_scope(self.scope):
             self.module: Any = build_model(cfg)
             self.pipeline = InferencePipeline(cfg)
         self.kind, self.key = kind_of(self.module)
@@ -91,7 +91,7 @@ class HostModel:
 
         Only those whose `inputs` have the same shape can run together.
         """
-        with self.in_scope():
+        with in_scope(self.scope):
             return self.pipeline(picture, image)
 
     def run(self, batch: list[dict]) -> list[tuple[tuple, Any]]:
@@ -111,7 +111,9 @@ class HostModel:
         """
         height, width = batch[0]['inputs'].shape[1:]
         about = f'{len(batch)} of {width}x{height} pixels at a time'
-        with explain_memory(about), self.in_scope(), torch.inference_mode():
+        remedy = 'use a smaller batch size, smaller tiles, or another device'
+        memory = explain_memory(about, remedy)
+        with memory, in_scope(self.scope), torch.inference_mode():
             samples = self.module.test_step(pseudo_collate(batch))
         if any(self.key not in sample for sample in samples):
             raise ConfigError(
@@ -138,9 +140,10 @@ class HostModel:
         labels, boxes = (to_array(x) for x in (instances.labels, instances.bboxes))
         return Objects(labels[order], scores[order], boxes[order], crops)
 
-    def in_scope(self) -> Any:
-        """Let the host of the config find the types that are named without a scope."""
-        return DefaultScope.overwrite_default_scope(self.scope)
+
+def in_scope(scope: str | None) -> Any:
+    """Let a config's host find the types that are named without a scope."""
+    return DefaultScope.overwrite_default_scope(scope)
 
 
 def build_model(cfg: Config) -> nn.Module:
@@ -181,16 +184,20 @@ def usable_device(device: str | None) -> str:
 
 
 @contextmanager
-def explain_memory(batch: str) -> Iterator[None]:
-    """Raise `MemoryError` for a `batch` that the device has too little memory for."""
+def explain_memory(batch: str, remedy: str) -> Iterator[None]:
+    """Raise `MemoryError` for a `batch` that the device has too little memory for.
+
+    Args:
+        batch: What was run.
+        remedy: What to do then, such as 'use another device'.
+    """
     try:
         yield
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
         raise MemoryError(
-            f'there is too little memory for {batch}: use a smaller batch size, '
-            'smaller tiles, or another device.'
+            f'there is too little memory for {batch}: {remedy}.'
         ) from None
 
 

@@ -34,6 +34,7 @@ from mmpatchconvnet.inference.results import (
     Detection,
     Result,
     Segmentation,
+    tell_apart,
 )
 from mmpatchconvnet.mask_crops import MaskCrop
 from mmpatchconvnet.visualization.sheets import (
@@ -266,22 +267,13 @@ def save_label_map(
 
 
 def with_all_names(result: Result, classes: Sequence[str]) -> list[str]:
-    """The classes, told apart.
-
-    Labels that have no name are called `class N`. If several classes have a name, their
-    numbers are added to it from the second on: ImageNet has `crane` and `crane (517)`.
-    """
+    """The classes, told apart, with those that have no name but are in the result."""
     found: Any = getattr(result, 'labels', getattr(result, 'label_map', None))
     if isinstance(result, Classification):
         count = len(result.scores)
     else:
         count = int(found.max()) + 1 if found.size else 0
-    names = [*classes, *(f'class {label}' for label in range(len(classes), count))]
-    first: dict[str, int] = {}
-    return [
-        name if first.setdefault(name, label) == label else f'{name} ({label})'
-        for label, name in enumerate(names)
-    ]
+    return tell_apart(classes, count)
 
 
 def to_sample(result: Result) -> BaseDataElement:

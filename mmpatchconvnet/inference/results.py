@@ -85,3 +85,17 @@ class Detection(Result):
         if self.crops is None:
             return None
         return to_masks(self.crops, self.image.shape[:2])
+
+
+def tell_apart(classes: Sequence[str], count: int) -> list[str]:
+    """The names of `count` classes or more, each another one.
+
+    Labels that have no name are called `class N`. If several classes have a name, their
+    numbers are added to it from the second on: ImageNet has `crane` and `crane (517)`.
+    """
+    names = [*classes, *(f'class {label}' for label in range(len(classes), count))]
+    first: dict[str, int] = {}
+    return [
+        name if first.setdefault(name, label) == label else f'{name} ({label})'
+        for label, name in enumerate(names)
+    ]

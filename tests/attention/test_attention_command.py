@@ -57,8 +57,19 @@ def test_bad_pictures_are_named_and_the_rest_finish(
     assert 'already has sheets and maps and attention.html' in refused
     (tmp_path / '0.png').unlink()
     (tmp_path / 'b.png').unlink()
-    assert attention(*arguments, '--overwrite') is None
+    without_page = [*arguments[:-1], '--overwrite']
+    assert attention(*without_page) is None
     assert '1 picture done' in capsys.readouterr().out
+    assert not (out / 'attention.html').exists()
+
+
+@pytest.mark.cls
+def test_without_results_no_folder_is_named(attention, per_class_dir, tmp_path, capsys):
+    (tmp_path / 'b.png').write_text('no picture')
+    out = tmp_path / 'out'
+    assert attention(per_class_dir, tmp_path / 'b.png', '--out', out) == 1
+    shown = capsys.readouterr().out
+    assert shown.rstrip().endswith('1 could not be read') and not out.exists()
 
 
 @pytest.mark.det
@@ -82,6 +93,7 @@ def test_an_untrained_pooling_says_that_it_shows_nothing(
     [
         (['none'], 'none does not exist'),
         (['.', '--classes', 'balls'], "no class 'balls': give 'ball'"),
+        (['.', '--classes', 'BALL'], "no class 'BALL': give 'ball'"),
         (['.', '--scale', '9', '3'], 'scale is 9 to 3'),
         (['a', 'b', 'c'], '3 paths after the model'),
         (['.', '--device', 'cuda:77'], 'cuda:77'),

@@ -8,6 +8,9 @@ from torch import nn
 
 from mmpatchconvnet import AttentionMap, AttentionPooling
 from mmpatchconvnet.attention.cells import watch_steps
+from mmpatchconvnet.attention.map import brightest, entropy
+from mmpatchconvnet.attention.outputs import draw_attention, to_arrays
+from mmpatchconvnet.attention.page import to_page
 from mmpatchconvnet.attention.placement import Axis, Placement
 from mmpatchconvnet.config_files import ConfigError
 from mmpatchconvnet.inference.pictures import PictureError
@@ -16,6 +19,19 @@ LOAD, PACK = dict(type='LoadImageFromFile'), dict(type='PackInputs')
 EDGE = dict(type='ResizeEdge', scale=64, edge='short')
 OFFICIAL = dict(EDGE, backend='pillow', interpolation='bicubic')
 KEEP = dict(type='mmpretrain.Resize', scale=(80, 80), keep_ratio=True)
+# Of a picture of 240 x 160 pixels: left and top of the input, the pixels of the picture
+# for one of the input, across and down, and width and height of the input.
+GRIDS = {
+    'as it is': (0, 0, 1, 1, 240, 160),
+    'resize': (0, 0, 2.5, 2.5, 96, 64),
+    'another shape': (0, 0, 3.75, 1.25, 64, 128),
+    'crop': (56, 32, 1, 1, 128, 96),
+    'resize and crop': (40, 0, 2.5, 2.5, 64, 64),
+    'uneven crop': (22 * 2.5, 8 * 2.5, 2.5, 2.5, 51, 47),
+    'crop and resize': (40, 0, 160 / 96, 160 / 96, 96, 96),
+    'pad': (0, 0, 3, 160 / 53, 96, 128),
+    'auto pad': (0, 0, 1, 1, 256, 256),
+}
 PIPELINES = {
     'as it is': [],
     'resize': [dict(type='mmpretrain.Resize', scale=(96, 64))],
@@ -110,13 +126,17 @@ def test_a_known_cell_lights_up_at_its_exact_place(maps_with):
 
 
 @pytest.mark.cls
-@pytest.mark.parametrize('steps', PIPELINES.values(), ids=PIPELINES)
+@pytest.mark.parametrize('name', PIPELINES)
 @pytest.mark.parametrize('divisor', [1, 64])
-def test_the_map_lies_on_what_the_model_looks_at(steps, divisor, maps_with):
-    maps = maps_with(steps, pad_size_divisor=divisor)
+def test_the_map_lies_on_what_the_model_looks_at(name, divisor, maps_with):
+    maps = maps_with(PIPELINES[name], pad_size_divisor=divisor)
+    x, y, across, down, *size = GRIDS[name]
+    width, height = (-(-side // divisor) * divisor for side in size)
+    expected = x, y, x + across * width, y + down * height
     for x, y in ((96, 52), (150, 100)):
         found = maps(picture_with_dot(x, y))
         left, top, right, bottom = found.placement.grid
+        assert found.placement.grid == pytest.approx(expected, abs=0.02)
         rows, columns = found.raw.shape
         cell = np.array([(right - left) / columns, (bottom - top) / rows])
         distance = np.abs(peak_of(found.map) - (x, y)) / cell
@@ -138,16 +158,34 @@ def test_a_picture_is_turned_as_exif_says(maps_with, tmp_path):
     np.testing.assert_allclose(found.map, maps(dot).map)
 
 
-@pytest.mark.cls
-def test_a_step_that_cannot_be_followed_is_named(maps_with):
-    class Turn:
-        def __call__(self, data):
-            return dict(data, img=np.rot90(data['img'])[:50])
+class Turn:
+    def __call__(self, data):
+        return dict(data, img=np.rot90(data['img'])[:50])
 
-    maps = maps_with([])
-    maps.pipeline.steps.transforms.insert(0, Turn())
-    with pytest.raises(ConfigError, match='the step Turn of the test pipeline'):
+
+@pytest.mark.cls
+@pytest.mark.parametrize(
+    ('steps', 'name'),
+    [
+        ([Turn()], 'Turn'),
+        ([dict(type='mmpretrain.RandomFlip', prob=1.0)], 'RandomFlip'),
+        ([dict(type='mmpretrain.RandomCrop', crop_size=160)], 'RandomCrop'),
+        ([dict(type='NumpyToPIL'), dict(type='torchvision/Resize', size=9)], '.*PIL'),
+    ],
+)
+def test_a_step_that_cannot_be_followed_is_named(steps, name, maps_with):
+    maps = maps_with([step for step in steps if isinstance(step, dict)])
+    if isinstance(steps[0], Turn):
+        maps.pipeline.steps.transforms.insert(0, steps[0])
+    with pytest.raises(ConfigError, match=f'the step {name} of the test pipeline'):
         maps(picture_with_dot(96, 52))
+
+
+@pytest.mark.cls
+def test_a_crop_that_keeps_the_size_is_followed(maps_with):
+    step = dict(type='EfficientNetCenterCrop', crop_size=160, crop_padding=160)
+    found = maps_with([step])(picture_with_dot(60, 60, (160, 160)))
+    assert found.placement.box == pytest.approx((40, 40, 120, 120), abs=0.1)
 
 
 @pytest.mark.parametrize('cells', [1, 2, 5])
@@ -178,6 +216,18 @@ class Merging(nn.Module):
         return merged.unflatten(2, [side // 4 for side in x.shape[2:]])
 
 
+class Same(nn.Conv2d):
+    """As in EfficientNet of mmpretrain and of timm: padded as TensorFlow does."""
+
+    def forward(self, x):
+        pads = [
+            max((-(-side // 2) - 1) * 2 + self.kernel_size[0] - side, 0)
+            for side in x.shape[:1:-1]
+        ]
+        around = [half for pad in pads for half in (pad // 2, pad - pad // 2)]
+        return super().forward(nn.functional.pad(x, around))
+
+
 class Shortcut(nn.Module):
     """As in ResNet: two ways of one stride."""
 
@@ -192,11 +242,16 @@ class Shortcut(nn.Module):
         return self.last(self.branch(x) + self.shortcut(x))
 
 
+SWIN = dict(type='SwinTransformer', arch='tiny', pad_small_map=True)
 BACKBONES = {
     'column': (lambda: nn.Sequential(*(conv(3, 2, 1) for _ in range(4))), 0),
     'patches': (lambda: nn.Sequential(conv(16, 16, 0), conv(3, 1, 1)), 7.5),
     'merging': (Merging, 7.5),
     'shortcut': (Shortcut, 0),
+    'same': (
+        lambda: nn.Sequential(*(Same(1, 1, k, 2, bias=False) for k in (3, 5, 3, 3))),
+        15,
+    ),
 }
 
 
@@ -218,6 +273,35 @@ def test_cells_are_placed_where_they_look(build, first, size):
     assert row.back(3.5) == 16 * 3 + first + 0.5
     if not isinstance(backbone, Shortcut):  # its pooling passes on one pixel only
         assert looked + 0.5 == column.back(4.5)
+
+
+@pytest.mark.cls
+@pytest.mark.parametrize(
+    ('settings', 'size', 'stride'),
+    [
+        (SWIN, 240, 32),
+        (SWIN, 100, 32),
+        (
+            dict(
+                type='VisionTransformer',
+                arch='deit-tiny',
+                img_size=112,
+                out_type='featmap',
+                patch_cfg=dict(padding='corner'),
+            ),
+            100,
+            16,
+        ),
+    ],
+)
+def test_patches_of_a_padded_input_keep_their_size(settings, size, stride):
+    from mmpretrain.registry import MODELS
+
+    backbone = MODELS.build(settings)
+    backbone.eval()
+    with torch.inference_mode(), watch_steps(backbone) as steps:
+        (found,) = backbone(torch.zeros(1, 3, size, size))
+    assert set(steps.axes((size, size), found.shape[2:])) == {Axis(1 / stride)}
 
 
 def test_cells_are_equal_parts_where_layers_do_not_tell():
@@ -260,22 +344,62 @@ def test_each_class_has_a_map(per_class_dir, pictures):
         maps(pictures / '0.png', classes=['bal'])
     with pytest.raises(ValueError, match=r"'xyzzy': give one of the 6 .*'ball', "):
         maps.labels_of(['xyzzy'])
-    maps.classes = ['tench, Tinca tinca', 'crane', 'crane', 'd', 'e', 'f']
+    with pytest.raises(ValueError, match='an empty list of classes is given: name'):
+        maps.labels_of([])
+    assert maps.labels_of('ball').tolist() == [0]
+    maps.classes = ['tench, Tinca tinca', 'crane', 'crane', 'yes, sir', 'yes, madam']
     assert maps.labels_of(['Tinca tinca', 'crane']).tolist() == [0, 1, 2]
+    assert maps.labels_of(['crane (2)', 'class 5']).tolist() == [2, 5]
+    found = maps(pictures / '0.png', classes='yes')
+    assert found.labels.tolist() == [3, 4] and to_arrays(found)['score_names'].size == 6
+    names = ['tench', 'crane', 'crane (2)', 'yes, sir', 'yes, madam', 'class 5']
+    assert [found.short_name(label) for label in range(6)] == names
+    shown = {one['name']: one['short'] for one in to_page(found)['maps']}
+    assert shown == dict(zip(found.classes, names, strict=True))
+    draw_attention(found)
 
 
 @pytest.mark.cls
-def test_a_model_without_attention_says_what_to_add(tmp_path):
+@pytest.mark.parametrize(
+    ('neck', 'fault'),
+    [
+        (dict(type='GlobalAveragePooling'), 'its neck is GlobalAveragePooling'),
+        (None, 'it has no neck'),
+    ],
+)
+def test_a_model_without_attention_says_what_to_add(neck, fault):
     from small_models import build_model, small_config
 
     cfg = small_config('classifier')
-    cfg.model.neck = dict(type='GlobalAveragePooling')
+    cfg.model.neck = neck
     model = build_model(cfg)
     with pytest.raises(ConfigError, match='has no config'):
         AttentionMap(model)
     model.cfg = cfg
-    with pytest.raises(ConfigError, match=r'GlobalAveragePooling.*in_channels=128\)'):
+    with pytest.raises(ConfigError, match=fault + r'.*in_channels=128\)'):
         AttentionMap(model)
+    with pytest.raises(ConfigError, match='device=cuda:77 cannot be used'):
+        AttentionMap(model, device='cuda:77')
+
+
+@pytest.mark.cls
+def test_a_map_without_memory_advises_what_helps(maps_with, monkeypatch):
+    def fail(x):
+        raise torch.OutOfMemoryError
+
+    maps = maps_with([])
+    monkeypatch.setattr(maps.module.backbone, 'forward', fail)
+    with pytest.raises(
+        MemoryError, match='picture of 240x160 pixels: use a smaller Re'
+    ):
+        maps(picture_with_dot(96, 52))
+
+
+def test_a_map_without_attention_is_everywhere_alike():
+    assert entropy(np.zeros((4, 4))) == 1
+    each = np.stack([np.zeros((2, 2)), [[1, 0], [0, 0]]])
+    assert entropy(each).tolist() == [1, 0]
+    assert brightest(np.zeros((4, 4))) == 1
 
 
 @pytest.mark.det

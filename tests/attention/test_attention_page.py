@@ -19,7 +19,7 @@ CROP = Placement(Axis(1, -16), Axis(), (64, 96), (64, 64), PATCH, PATCH, (4, 4))
 
 def found_in(file, raw, classes=CLASSES):
     """Made-up maps (h, w), or (3, h, w) of three classes."""
-    image = np.full((64, 96, 3), 200, np.uint8)
+    image = np.full((64, 96, 3), (40, 120, 200), np.uint8)
     scores = np.array([0.2, 0.7, 0.1], np.float32)[: len(classes)]
     labels = np.array([1, 0, 2]) if raw.ndim == 3 else None
     placed = CROP.to_picture(raw if labels is None else raw[labels])
@@ -44,6 +44,7 @@ def test_a_page_is_one_file_that_loads_nothing(page):
     text = page.read_text('utf-8')
     assert text.count('</script>') == 1 and text.count('data:image/jpeg') == 2
     assert not re.search(r'https?://|(src|href)="', text)
+    assert 'context.filter' not in text  # Safari has none
     assert [path.name for path in page.parent.iterdir()] == ['attention.html']
 
 
@@ -55,6 +56,7 @@ def test_many_classes_are_cut_to_the_best_and_the_chosen():
     shown = to_page(found)
     assert len(shown['maps']) == 21 and shown['maps'][-1]['name'] == 'class 70'
     assert shown['first'] == 20
+    assert shown['maps'][0]['brightest'] == 0.75  # three times the mean
     assert shown['seen'] == [0.166667, 0, 0.833333, 1]
 
 
@@ -71,6 +73,21 @@ WARM = """(([x, y]) => {
   const [red, green, blue] = canvas.getContext('2d').getImageData(...at, 1, 1).data;
   return red - blue;
 })"""
+
+# The first picture is decoded after the second one, which was chosen later.
+LATE = """(() => {
+  const decode = Image.prototype.decode, opened = [];
+  Image.prototype.decode = function () {
+    return Promise.all([decode.call(this), new Promise(open => opened.push(open))]);
+  };
+  const late = show(0), last = show(1);
+  last.then(() => {
+    const shown = image;
+    late.then(() => { window.kept = image === shown ? 'yes' : 'no'; });
+    opened[0]();
+  });
+  opened[1]();
+})()"""
 
 
 @pytest.mark.slow
@@ -113,3 +130,6 @@ def test_the_page_in_a_browser(page, tmp_path):
         browser.wait_for("document.getElementById('chooser').hidden")
         browser.run(MOVE % ('mousemove', 5 / 12, 0.625))
         assert text('share').startswith('Row 3, column 2: 20 % of the attention, ')
+        browser.run(LATE)
+        browser.wait_for('window.kept')
+        assert browser.run('window.kept') == 'yes'
