@@ -3,6 +3,8 @@
 It extends a class of mmpretrain. Papers: see `transmix.py` and `mixpro.py`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 
 import numpy as np
@@ -35,10 +37,11 @@ class AttentionMixClassifier(ImageClassifier):
 
     Raises:
         ValueError: An augmentation needs the attention of one class token, and the neck
-            has none, or several.
+            has none, or several; or there is a `train_cfg`, and a data preprocessor
+            that is a module and so would ignore it.
     """
 
-    labels_by_attention = True  # `compat.mmpretrain_mixing` asks for it
+    gives_attention = True  # `compat.mmpretrain_mixing` asks for it
 
     def __init__(
         self,
@@ -50,7 +53,14 @@ class AttentionMixClassifier(ImageClassifier):
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        if not isinstance(data_preprocessor, nn.Module):
+        if isinstance(data_preprocessor, nn.Module):
+            if train_cfg:
+                raise ValueError(
+                    'train_cfg would be ignored, as data_preprocessor is a module '
+                    f'({type(data_preprocessor).__name__}): give data_preprocessor as '
+                    'a dict, or give the module batch_augments instead of train_cfg.'
+                )
+        else:
             # mmpretrain writes into both, so that they could not be built twice.
             train_cfg, data_preprocessor = deepcopy((train_cfg, data_preprocessor))
         super().__init__(
@@ -81,7 +91,8 @@ class AttentionMixClassifier(ImageClassifier):
             def predict() -> Tensor:
                 # Not under `no_grad`: autocast of older torch would keep the head's
                 # weights in half precision without a gradient, and use them below.
-                return self.head(feats).detach().float().softmax(1)
+                with evaluating(self.head):
+                    return self.head(feats).detach().float().softmax(1)
 
             scores = augment.labels(mixed, attention.detach(), predict)
         else:
@@ -94,6 +105,18 @@ class AttentionMixClassifier(ImageClassifier):
             for sample, score in zip(data_samples, scores, strict=True)
         ]
         return self.head.loss(feats, labelled)
+
+
+@contextmanager
+def evaluating(head: nn.Module) -> Iterator[None]:
+    """A head without dropout, whose norms learn nothing from what it sees."""
+    modes = {module: module.training for module in head.modules()}
+    head.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def check_attention(neck: nn.Module | None, name: str) -> None:

@@ -43,6 +43,10 @@ class MixedBatch:
 def attention_share(attention: Tensor, own: Tensor) -> Tensor:
     """The own part's share of the attention.
 
+    Cells of the map count as equal parts of the picture, as in the official codes. The
+    cells of a convolutional stem are centred elsewhere (`cells.py`): in `PatchConvNet`
+    half a cell to the upper left, where `AttentionMap` draws them.
+
     Args:
         attention: Of one class token, (B, heads, 1, h, w); any positive scale.
         own: The part, (B, 1, H, W), in [0, 1]; averaged over the cells of the map, of
@@ -71,7 +75,7 @@ class AttentionMix(ABC):
     """
 
     # Read by `compat.mmpretrain_mixing`: other classifiers refuse it when built.
-    labels_by_attention = True
+    needs_attention = True
 
     def __init__(self, alpha: float) -> None:
         number = isinstance(alpha, (int, float)) and not isinstance(alpha, bool)
@@ -95,7 +99,8 @@ class AttentionMix(ABC):
         Args:
             mixed: The batch.
             attention: What the model's class token gave it, (B, heads, 1, h, w).
-            predict: Returns the model's probabilities (B, K) for it.
+            predict: Returns the model's probabilities (B, K) for it, with its head in
+                evaluation mode.
         """
 
     def mix(self, inputs: Tensor, scores: Tensor) -> MixedBatch:

@@ -6,7 +6,7 @@ Official code: https://github.com/fistyee/MixPro
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -20,8 +20,10 @@ class MixPro(AttentionMix):
     """Mixes by a grid of cells and labels by area first, by attention later.
 
     MaskMix: each picture keeps the pixels of as many cells of a grid, at places of its
-    own, and gets the others from its partner. A cell covers whole patches of the model,
-    so no patch shows two pictures, except where the last cells are cut off.
+    own, and gets the others from its partner. A cell covers whole patches of the model.
+    Of a patch embedding, as in the paper, no patch shows two pictures. A convolutional
+    stem looks beyond a patch: in `PatchConvNet` half a patch to the upper left, so at
+    the top and left edge of a cell its maps see the neighbouring picture too.
 
     Progressive attention labeling: the share of a picture's own label is
     `c * attention + (1 - c) * area`, both shares of the part that it kept. The factor
@@ -40,7 +42,8 @@ class MixPro(AttentionMix):
 
     Raises:
         ValueError: `alpha` is not a positive number, `cell_size` is no multiple of
-            `patch_size`, or a picture has a single cell.
+            `patch_size`, a picture has a single cell, or `patch_size` is not the
+            stride of the map.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class MixPro(AttentionMix):
                 f'cell_size={cell_size} of MixPro is no multiple of patch_size='
                 f'{patch_size}: give {patch_size}, {2 * patch_size} or another one.'
             )
-        self.cell_size = cell_size
+        self.cell_size, self.patch_size = cell_size, patch_size
 
     def draw_own(self, batch: int, height: int, width: int) -> Tensor:
         """Cells of a grid, others for each picture: bool (B, 1, H, W)."""
@@ -80,8 +83,23 @@ class MixPro(AttentionMix):
         self, mixed: MixedBatch, attention: Tensor, predict: Callable[[], Tensor]
     ) -> Tensor:
         """Labels (B, K) by the shares of the attention and of the area."""
+        self.check_stride(mixed.inputs.shape[-2:], attention.shape[-2:])
         area = mixed.area()
         confidence = F.cosine_similarity(mixed.labels(area), predict())  # (B,)
         confidence = confidence.clamp(max=1)  # it may be 1.0000001
         by_attention = attention_share(attention, mixed.own)
         return mixed.labels(confidence * by_attention + (1 - confidence) * area)
+
+    def check_stride(self, size: Sequence[int], cells: Sequence[int]) -> None:
+        """Raise if pictures of a size do not have a map of so many cells."""
+        patch = self.patch_size
+        if any(
+            count not in (side // patch, math.ceil(side / patch))
+            for side, count in zip(size, cells, strict=True)
+        ):
+            raise ValueError(
+                f'patch_size={patch} of MixPro is not the stride of the backbone, '
+                f'whose map of pictures of {size[0]} x {size[1]} has {cells[0]} x '
+                f'{cells[1]} cells: set patch_size to this stride, and cell_size to a '
+                'multiple of it.'
+            )

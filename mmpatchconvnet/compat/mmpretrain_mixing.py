@@ -15,11 +15,11 @@ def build_and_check(
     self: Any, init_cfg: dict | None = None, data_preprocessor: Any = None
 ) -> None:
     build(self, init_cfg, data_preprocessor)
-    if getattr(self, 'labels_by_attention', False):
+    if getattr(self, 'gives_attention', False):
         return
     mixing = getattr(self.data_preprocessor, 'batch_augments', None)
     for augment in getattr(mixing, 'augments', ()):
-        if getattr(augment, 'labels_by_attention', False):
+        if getattr(augment, 'needs_attention', False):
             raise ValueError(
                 f'{type(augment).__name__} needs the attention of AttentionPooling, '
                 f'which {type(self).__name__} does not ask for: set the type of the '

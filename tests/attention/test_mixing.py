@@ -15,6 +15,7 @@ pytestmark = pytest.mark.cls
 from mmengine.model.wrappers import MMDistributedDataParallel  # noqa: E402
 from mmengine.optim import OptimWrapper  # noqa: E402
 from mmengine.registry import MODELS, DefaultScope  # noqa: E402
+from mmpretrain.models.classifiers import ImageClassifier  # noqa: E402
 from mmpretrain.models.utils.batch_augments import CutMix  # noqa: E402
 from mmpretrain.registry import BATCH_AUGMENTS  # noqa: E402
 from mmpretrain.structures import DataSample  # noqa: E402
@@ -27,22 +28,23 @@ OURS = 'mmpatchconvnet.AttentionMixClassifier'
 TRANSMIX = dict(type='mmpatchconvnet.TransMix', alpha=1.0)
 MIXPRO = dict(type='mmpatchconvnet.MixPro', alpha=1.0, cell_size=32)
 POOLING = dict(type='mmpatchconvnet.AttentionPooling', in_channels=32)
+HEAD = dict(type='LinearClsHead', num_classes=5, in_channels=32)
 
 
-def build(*augments: dict, probs=None, kind=OURS, neck=POOLING) -> nn.Module:
+def build(*augments: dict, probs=None, kind=OURS, **parts: object) -> nn.Module:
     torch.manual_seed(0)
     settings = dict(
         type=kind,
         backbone=dict(
             type='mmpatchconvnet.PatchConvNet', arch=dict(embed_dims=32, depth=1)
         ),
-        neck=neck and dict(neck),
-        head=dict(type='LinearClsHead', num_classes=5, in_channels=32),
+        neck=POOLING,
+        head=HEAD,
         train_cfg=dict(augments=list(augments), probs=probs) if augments else None,
         data_preprocessor=dict(mean=[0.0] * 3, std=[1.0] * 3, num_classes=5),
     )
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        return MODELS.build(settings)
+        return MODELS.build(settings | parts)
 
 
 def batch(size=(64, 96), count=4) -> dict:
@@ -93,7 +95,8 @@ def test_a_batch_by_hand():
     cosine = 5 / 34**0.5  # with the first picture; 0 with the second, not learned yet
     first = cosine * 0.4 + (1 - cosine) * 0.625
     expected = torch.tensor([[first, 1 - first, 0.0], [0.375, 0.625, 0.0]])
-    labels = MixPro().labels(mixed, attention, lambda: predicted)
+    mixpro = MixPro(cell_size=2, patch_size=2)
+    labels = mixpro.labels(mixed, attention, lambda: predicted)
     torch.testing.assert_close(labels, expected)
     nothing = torch.zeros_like(attention)  # all attention on the class token itself
     labels = TransMix().labels(mixed, nothing, None)
@@ -190,7 +193,8 @@ def test_half_precision_and_accumulated_gradients():
         assert error <= 0.1 * gradient.norm() + 1e-4, name
 
 
-def test_distributed(tmp_path):
+def test_ddp_finds_no_unused_parameter(tmp_path):
+    """One process: DDP looks for them without another one."""
     torch.distributed.init_process_group(
         'gloo', init_method=f'file://{tmp_path}/group', rank=0, world_size=1
     )
@@ -202,6 +206,20 @@ def test_distributed(tmp_path):
             assert losses['loss'].isfinite()
     finally:
         torch.distributed.destroy_process_group()
+
+
+def test_the_head_learns_once_from_a_batch():
+    """MixPro asks it for probabilities first, which leaves its norm as it was."""
+    head = dict(
+        HEAD, type='StackedLinearClsHead', mid_channels=[8], norm_cfg=dict(type='BN1d')
+    )
+    model = build(MIXPRO, head=head).train()
+    norm = model.head.layers[0].norm.eval()  # someone froze it
+    seen_by_head(model, batch())
+    assert model.head.training and not norm.training
+    norm.train()
+    seen_by_head(model, batch())
+    assert norm.num_batches_tracked == 1
 
 
 def test_without_our_augmentations_it_is_an_image_classifier():
@@ -231,6 +249,13 @@ def test_a_config_with_probabilities_builds_twice():
     assert settings['probs'] == [0.5]
 
 
+def test_a_module_that_would_ignore_train_cfg_is_refused():
+    module = build(TRANSMIX).data_preprocessor
+    assert build(data_preprocessor=module).mixing is None
+    with pytest.raises(ValueError, match=r'train_cfg .*ClsDataPreprocessor.* a dict'):
+        build(TRANSMIX, data_preprocessor=module)
+
+
 AVERAGE = dict(type='GlobalAveragePooling')
 
 
@@ -252,6 +277,15 @@ def test_a_model_without_attention_is_refused_when_built(kind, neck, match, augm
     assert 'AttentionPooling' in str(error.value)
 
 
+def test_a_classifier_that_gives_attention_is_not_refused():
+    class Classifier(ImageClassifier):
+        gives_attention = True
+
+    model = build(TRANSMIX, kind=Classifier)
+    (augment,) = model.data_preprocessor.batch_augments.augments
+    assert augment.needs_attention and not hasattr(augment, 'gives_attention')
+
+
 @pytest.mark.parametrize(
     'alpha', [0, -1.0, float('nan'), float('inf'), '1', None, True]
 )
@@ -259,6 +293,17 @@ def test_a_model_without_attention_is_refused_when_built(kind, neck, match, augm
 def test_alpha_is_a_positive_number(augment, alpha):
     with pytest.raises(ValueError, match=f'alpha={alpha!r} of {augment.__name__}: '):
         augment(alpha=alpha)
+
+
+def test_a_patch_is_a_cell_of_the_map():
+    """Stages of stride 32 with patches of 16 are refused; sides may be cut off."""
+    resnet = dict(type='ResNet', depth=18, stem_channels=4, base_channels=4)
+    coarse = dict(MIXPRO, patch_size=32)
+    seen_by_head(build(coarse, backbone=resnet).train(), batch((70, 96)))
+    match = r'^patch_size=16 of MixPro .* pictures of 70 x 96 has 3 x 3 cells: set'
+    with pytest.raises(ValueError, match=match):
+        seen_by_head(build(MIXPRO, backbone=resnet).train(), batch((70, 96)))
+    MixPro(cell_size=28, patch_size=14).check_stride((100, 98), (7, 7))  # no padding
 
 
 def test_cells_cover_whole_patches():
