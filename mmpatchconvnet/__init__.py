@@ -26,6 +26,7 @@ _MODULE_OF = {
     'SimplePyramid': 'mmpatchconvnet.models',
     'TransCNN': 'mmpatchconvnet.models',
     'TransMix': 'mmpatchconvnet.attention.transmix',
+    'with_plugins': 'mmpatchconvnet.models',
 }
 # They extend classes of mmpretrain.
 _OF_MMPRETRAIN = {'AttentionMixClassifier', 'PerTokenLinearHead', 'TransMix'}
