@@ -46,3 +46,23 @@ def pictures(tmp_path_factory):
         cv2.imwrite(str(folder / f'{number}.png'), image)
     (folder / 'notes.txt').write_text('not a picture')
     return folder
+
+
+@pytest.fixture(scope='session')
+def per_class_dir(tmp_path_factory):
+    """The work dir of a classifier with one token for each class."""
+    pytest.importorskip('mmpretrain')
+    from small_models import build_model, small_config
+
+    cfg = small_config('classifier')
+    count = cfg.model.head.num_classes
+    cfg.model.neck.num_tokens = count
+    cfg.model.head = dict(
+        type='mmpatchconvnet.PerTokenLinearHead', num_classes=count, in_channels=128
+    )
+    folder = tmp_path_factory.mktemp('per_class')
+    cfg.dump(folder / 'config.py')
+    meta = dict(dataset_meta=dict(cfg.test_dataloader.dataset.metainfo))
+    content = dict(state_dict=build_model(cfg).state_dict(), meta=meta)
+    torch.save(content, folder / 'iter_8.pth')
+    return folder
