@@ -3,19 +3,6 @@
 Stochastic depth 0.3 is that of PVT, whose settings the authors follow.
 """
 
-_base_ = [
-    '../_base_/mmpatchconvnet.py',
-    '../_base_/runtime.py',
-    'mmpretrain::swin_transformer/swin-small_16xb64_in1k.py',
-]
+_base_ = 'transcnn-medium_16xb64_in1k.py'
 
-model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='mmpatchconvnet.TransCNN',
-        arch='hat_medium',
-        drop_path_rate=0.3,
-    ),
-    head=dict(in_channels=512),
-)
-default_hooks = _base_.pop('hooks')
+model = dict(backbone=dict(arch='hat_medium'), head=dict(in_channels=512))

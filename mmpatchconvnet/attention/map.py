@@ -135,7 +135,7 @@ class AttentionMap:
         if isinstance(neck, AttentionPooling):
             if untrained:
                 raise ConfigError(
-                    'an untrained pooling is asked for, but this model has its own '
+                    'untrained=True adds a pooling, but this model has its own '
                     'AttentionPooling: leave the option out.'
                 )
             self.pooling = neck

@@ -41,7 +41,7 @@ class AttentionMixClassifier(ImageClassifier):
             that is a module and so would ignore it.
     """
 
-    gives_attention = True  # `compat.mmpretrain_mixing` asks for it
+    gives_attention = True  # read by `compat.mmpretrain_mixing`
 
     def __init__(
         self,

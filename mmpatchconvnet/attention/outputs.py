@@ -5,7 +5,7 @@
   (K, h, w), `classes`, (K,) names of the maps or none, `scores`, (C,), `score_names`,
   (C,), `entropy`, as `maps` without (h, w), `size`, height and width of the picture,
   and `grid`, the left, top, right and bottom of a map in pixels of the picture.
-- `attention.html`: the page, if it is asked for.
+- `attention.html`: the page, with `--html`.
 """
 
 from contextlib import ExitStack

@@ -22,7 +22,7 @@ def build_and_check(
         if getattr(augment, 'needs_attention', False):
             raise ValueError(
                 f'{type(augment).__name__} needs the attention of AttentionPooling, '
-                f'which {type(self).__name__} does not ask for: set the type of the '
+                f'which {type(self).__name__} does not use: set the type of the '
                 "model to 'mmpatchconvnet.AttentionMixClassifier' and that of its neck "
                 "to 'mmpatchconvnet.AttentionPooling', or use CutMix."
             )

@@ -266,7 +266,7 @@ AVERAGE = dict(type='GlobalAveragePooling')
         (OURS, None, 'has no neck: set neck='),
         (OURS, dict(POOLING, num_tokens=5), 'num_tokens=5: set num_tokens=1'),
         ('ImageClassifier', AVERAGE, 'AttentionMixClassifier.*AttentionPooling'),
-        ('ImageClassifier', POOLING, 'which ImageClassifier does not ask for'),
+        ('ImageClassifier', POOLING, 'which ImageClassifier does not use'),
     ],
 )
 @pytest.mark.parametrize('augment', [TRANSMIX, MIXPRO], ids=['TransMix', 'MixPro'])

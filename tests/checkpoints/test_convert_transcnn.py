@@ -135,9 +135,9 @@ def test_functions_name_a_checkpoint_of_another_kind():
 
 
 @pytest.mark.parametrize('scheme', ['', 'transcnn://', 'hatnet://'])
-@pytest.mark.parametrize('content', [b'', b'PK\x03\x04 torn'])
-def test_a_torn_file_is_named(scheme, content, tmp_path):
-    path = tmp_path / 'torn.pth'
+@pytest.mark.parametrize('content', [b'', b'PK\x03\x04 truncated'])
+def test_a_truncated_file_is_named(scheme, content, tmp_path):
+    path = tmp_path / 'truncated.pth'
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r'torn\.pth cannot be read'):
+    with pytest.raises(CheckpointError, match=r'truncated\.pth cannot be read'):
         convert_file('to-ours', f'{scheme}{path}', tmp_path / 'out.pth')
