@@ -1,4 +1,4 @@
-"""What the backbones share: checks of their arguments, freezing, folding, layer depths."""
+"""What the backbones share: checks of arguments, freezing, folding, layer depths."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
