@@ -1,9 +1,10 @@
 """Prepare a trained model for inference: merge consecutive linear steps into one.
 
-Backbones and `HMHSA` fold themselves (`models/block/folded.py`,
-`models/transcnn_folded.py`). A `DeconvPyramid` is merged with the 1x1 convolutions of
-the FPN or UPerHead that reads it (`models/fold_pyramid.py`). At stride 4, where maps
-are largest, this saves 60 % of the cost of the two.
+Backbones, `HMHSA` and the attention of `AttentionPooling` fold themselves
+(`models/block/folded.py`, `models/transcnn_folded.py`, `models/attention_pooling.py`).
+A `DeconvPyramid` is merged with the 1x1 convolutions of the FPN or UPerHead that reads
+it (`models/fold_pyramid.py`). At stride 4, where maps are largest, this saves 60 % of
+the cost of the two.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from mmpatchconvnet.compat import ops_are_compiled
 from mmpatchconvnet.models import HMHSA, DeconvPyramid
+from mmpatchconvnet.models.attention_pooling import ClassAttention
 from mmpatchconvnet.models.backbone import Backbone
 from mmpatchconvnet.models.fold_pyramid import fold_pyramid
 from mmpatchconvnet.models.pyramids import Pyramid
@@ -54,7 +56,7 @@ def switch_to_deploy(model: nn.Module, dtype: torch.dtype | None = None) -> nn.M
     check_dtype(model, dtype)
     model.eval().requires_grad_(False)
     for name, module in model.named_modules():
-        if isinstance(module, Backbone):
+        if isinstance(module, (Backbone, ClassAttention)):
             module.switch_to_deploy()
         elif isinstance(module, HMHSA) and module.gamma is not None:
             if reason := why_not_folded(module):

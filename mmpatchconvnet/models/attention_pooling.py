@@ -17,7 +17,7 @@ from mmpatchconvnet.registry import MODELS
 
 
 class ClassAttention(nn.Module):
-    """Attention whose queries are class tokens (B, K, C) and whose keys are others."""
+    """Attention whose queries are class tokens and whose keys are others."""
 
     def __init__(self, embed_dims: int, num_heads: int) -> None:
         super().__init__()
@@ -32,7 +32,8 @@ class ClassAttention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Updates of the queries (B, K, C), and the attention (B, heads, K, N) or None.
 
-        Without the attention they come from torch's fused kernel.
+        Without the attention they come from torch's fused kernel. Queries (1, K, C) are
+        the same for all pictures, and are projected once.
         """
 
         def split_heads(x: Tensor) -> Tensor:
@@ -41,6 +42,7 @@ class ClassAttention(nn.Module):
         q = split_heads(self.q(queries))  # (B, heads, K, C/heads)
         k = split_heads(self.k(keys))  # (B, heads, N, C/heads)
         v = split_heads(self.v(keys))
+        q = q.expand(len(k), -1, -1, -1)
         attention = None
         if return_attention:
             q = q * q.shape[-1] ** -0.5
@@ -49,6 +51,19 @@ class ClassAttention(nn.Module):
         else:
             update = F.scaled_dot_product_attention(q, k, v)
         return self.proj(update.transpose(1, 2).flatten(2)), attention
+
+    @torch.no_grad()
+    def switch_to_deploy(self) -> None:
+        """Project the values before they are summed: N rows instead of K.
+
+        The weights of each query sum to 1, so a bias passes unchanged. Several heads
+        are kept as they are: each would need values of the full width.
+        """
+        if self.num_heads > 1 or not isinstance(self.proj, nn.Linear):
+            return
+        self.v.bias.copy_(self.proj(self.v.bias))
+        self.v.weight.copy_(self.proj.weight @ self.v.weight)
+        self.proj = nn.Identity()
 
 
 @MODELS.register_module()
@@ -137,15 +152,14 @@ class AttentionPooling(StrictModule):
                 f'(B, {self.in_channels}, H, W), or set in_channels to its width.'
             )
         batch, _, height, width = x.shape
-        tokens = self.cls_token.expand(batch, -1, -1)  # (B, K, C)
         patches = x.flatten(2).transpose(1, 2)  # (B, H*W, C)
 
-        queries = self.norm1(tokens)
+        queries = self.norm1(self.cls_token)  # (1, K, C)
         keys = self.norm1(patches)
         if self.num_tokens == 1:
-            keys = torch.cat((queries, keys), dim=1)
+            keys = torch.cat((queries.expand(batch, -1, -1), keys), dim=1)
         update, attention = self.attn(queries, keys, return_attention)
-        tokens = tokens + self.gamma_1 * update
+        tokens = self.cls_token + self.gamma_1 * update  # (B, K, C)
         tokens = tokens + self.gamma_2 * self.mlp(self.norm2(tokens))
         tokens = self.norm(tokens)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mmpatchconvnet import AttentionPooling
+from mmpatchconvnet.deploy import switch_to_deploy
 
 
 @pytest.mark.parametrize(('tokens', 'heads'), [(1, 1), (1, 4), (5, 1), (5, 2)])
@@ -101,3 +102,21 @@ def test_wrong_arguments_are_named():
         AttentionPooling(8, num_tokens=0)
     with pytest.raises(ValueError, match=r'shape \(1, 4, 2, 2\): give a map \(B, 8'):
         AttentionPooling(8)(torch.rand(1, 4, 2, 2))
+
+
+@pytest.mark.parametrize(('tokens', 'heads'), [(1, 1), (5, 1), (5, 2)])
+def test_folded_for_inference_it_stays_the_same(tokens, heads):
+    pool = AttentionPooling(16, tokens, heads, layer_scale_init_value=1.0)
+    for parameter in pool.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    x = torch.rand(2, 16, 4, 7)
+    expected, expected_attention = pool(x, return_attention=True)
+    parameters = sum(p.numel() for p in pool.parameters())
+    for _ in range(2):  # a second call changes nothing
+        switch_to_deploy(pool)
+        pooled, attention = pool(x, return_attention=True)
+        torch.testing.assert_close(pooled, expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(attention, expected_attention)
+        torch.testing.assert_close(pool(x), expected, atol=1e-5, rtol=1e-4)
+    saved = parameters - sum(p.numel() for p in pool.parameters())
+    assert saved == (16 * 16 + 16 if heads == 1 else 0)

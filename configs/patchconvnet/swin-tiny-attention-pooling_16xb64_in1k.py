@@ -1,0 +1,12 @@
+"""Swin-T on ImageNet-1k with attention pooling instead of average pooling."""
+
+_base_ = [
+    '../_base_/mmpatchconvnet.py',
+    '../_base_/runtime.py',
+    'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py',
+]
+
+model = dict(
+    neck=dict(_delete_=True, type='mmpatchconvnet.AttentionPooling', in_channels=768)
+)
+default_hooks = _base_.pop('hooks')
