@@ -17,7 +17,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 
@@ -113,6 +113,51 @@ def ddp_gives_the_gradients_of_one_process(out: Path) -> None:
         for name, parameter in whole.named_parameters():
             other = model.module.get_parameter(name).grad
             torch.testing.assert_close(other, parameter.grad, rtol=1e-9, atol=1e-14)
+
+
+def each_rank_mixes_its_own_pictures(out: Path) -> None:
+    """DDP gives the mean of the gradients that the ranks have alone."""
+    import mmpretrain.models  # noqa: F401 (fills the registry)
+    from mmpretrain.structures import DataSample
+
+    augments = [
+        dict(type='mmpatchconvnet.TransMix', alpha=1.0),
+        dict(type='Mixup', alpha=0.8),
+    ]
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        torch.manual_seed(0)
+        whole = MODELS.build(
+            dict(
+                type='mmpatchconvnet.AttentionMixClassifier',
+                backbone=dict(
+                    type='mmpatchconvnet.PatchConvNet',
+                    arch=dict(embed_dims=16, depth=2),
+                ),
+                neck=dict(
+                    type='mmpatchconvnet.AttentionPooling',
+                    in_channels=16,
+                    layer_scale_init_value=1.0,
+                ),
+                head=dict(type='LinearClsHead', num_classes=4, in_channels=16),
+                train_cfg=dict(augments=augments),
+            )
+        ).double()
+    model = CPUDataParallel(copy.deepcopy(whole), device_ids=[0])
+    x, target = batch()
+
+    def backward(model: nn.Module, rank: int) -> None:
+        set_random_seed(rank)  # each rank draws its own boxes
+        samples = [DataSample().set_gt_score(F.one_hot(t, 4)) for t in target]
+        pictures = slice(2 * rank, 2 * rank + 2)
+        losses = model(x[pictures], samples[pictures], mode='loss')
+        (losses['loss'] / (2 if model is whole else 1)).backward()
+
+    backward(model, dist.get_rank())
+    for rank in (0, 1):
+        backward(whole, rank)
+    for name, parameter in whole.named_parameters():
+        other = model.module.get_parameter(name).grad
+        torch.testing.assert_close(other, parameter.grad, rtol=1e-9, atol=1e-14)
 
 
 def no_parameter_is_unused(out: Path) -> None:
@@ -289,6 +334,7 @@ CHECKS: dict[str, Callable[[Path], None]] = {
     check.__name__: check
     for check in (
         ddp_gives_the_gradients_of_one_process,
+        each_rank_mixes_its_own_pictures,
         no_parameter_is_unused,
         fsdp_takes_the_step_of_one_process,
         fsdp_refuses_an_optimizer_of_whole_layers,
