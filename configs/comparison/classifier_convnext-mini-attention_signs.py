@@ -1,4 +1,7 @@
-"""The small ConvNeXt with attention pooling instead of its average."""
+"""The small ConvNeXt with attention pooling instead of its average.
+
+The pooling has a tenth of the learning rate; with the full rate it hardly learns.
+"""
 
 _base_ = 'classifier_convnext-mini_signs.py'
 
@@ -11,3 +14,4 @@ model = dict(
         layer_scale_init_value=1.0,
     ),
 )
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(neck=dict(lr_mult=0.1))))

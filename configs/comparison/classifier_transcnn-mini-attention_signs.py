@@ -1,4 +1,7 @@
-"""The small HAT-Net with attention pooling instead of average pooling."""
+"""The small HAT-Net with attention pooling instead of average pooling.
+
+The pooling has a tenth of the learning rate; with the full rate it hardly learns.
+"""
 
 _base_ = 'classifier_transcnn-mini_signs.py'
 
@@ -10,3 +13,4 @@ model = dict(
         layer_scale_init_value=1.0,
     )
 )
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(neck=dict(lr_mult=0.1))))
