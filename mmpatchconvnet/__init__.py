@@ -53,6 +53,9 @@ compat.install()
 # From here on, mmengine and its hosts read checkpoints as data only.
 compat.import_after('mmengine.runner', 'mmpatchconvnet.checkpoints')
 compat.import_after(
+    'mmpretrain.datasets.custom', 'mmpatchconvnet.compat.mmpretrain_folders'
+)
+compat.import_after(
     'mmpretrain.models.classifiers.base', 'mmpatchconvnet.compat.mmpretrain_mixing'
 )
 compat.import_after(

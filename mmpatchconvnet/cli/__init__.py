@@ -13,6 +13,7 @@ from importlib import import_module
 from mmpatchconvnet.version import __version__
 
 COMMANDS = (
+    'check',
     'train',
     'test',
     'predict',

@@ -24,6 +24,7 @@ def run(checkpoint: str, deploy: str | None, **settings: Any) -> None:
 
     from mmpatchconvnet.checkpoints import load_weights
     from mmpatchconvnet.deploy import switch_to_deploy
+    from mmpatchconvnet.engine.bad_files import BadDataError
     from mmpatchconvnet.engine.distributed import end_processes
     from mmpatchconvnet.engine.launch import build_runner, load_config
 
@@ -33,6 +34,7 @@ def run(checkpoint: str, deploy: str | None, **settings: Any) -> None:
         load_weights(model, checkpoint)
         if deploy:
             switch_to_deploy(model, getattr(torch, deploy))
-    runner.test()
+    with exit_on(BadDataError):
+        runner.test()
     del runner, model
     end_processes()

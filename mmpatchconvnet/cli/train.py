@@ -34,10 +34,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='write the log only to its file; a terminal still shows the progress bar',
     )
 
+    option(
+        '--skip-bad-files',
+        action='store_true',
+        help='go on without pictures and label maps that cannot be read, and list '
+        'them at the end and in skipped_files.txt',
+    )
 
-def run(amp: bool, resume: str | None, quiet: bool, **settings: Any) -> None:
+
+def run(
+    amp: bool,
+    resume: str | None,
+    quiet: bool,
+    skip_bad_files: bool,
+    **settings: Any,
+) -> None:
     from mmpatchconvnet.checkpoints import CheckpointError
     from mmpatchconvnet.engine import launch
+    from mmpatchconvnet.engine.bad_files import BadDataError, tell_skipped
     from mmpatchconvnet.engine.distributed import end_processes
 
     stdout = open(os.devnull, 'w') if quiet else sys.stdout  # noqa: SIM115
@@ -49,13 +63,14 @@ def run(amp: bool, resume: str | None, quiet: bool, **settings: Any) -> None:
             cfg.resume = resume
         elif resume is not None:
             cfg.resume, cfg.load_from = True, resume
-        runner = launch.build_runner(cfg, training=True)
+        runner = launch.build_runner(cfg, training=True, skip_bad_files=skip_bad_files)
     if quiet:
         for handler in list(runner.logger.handlers):
             if not isinstance(handler, logging.FileHandler):
                 runner.logger.removeHandler(handler)
     try:
-        with exit_on(CheckpointError):  # raised by init_cfg before the first step
+        # The first is raised by init_cfg before the first step.
+        with exit_on(CheckpointError, BadDataError):
             runner.train()
     except KeyboardInterrupt:
         if not Path(cfg.work_dir, 'last_checkpoint').is_file():
@@ -65,5 +80,8 @@ def run(amp: bool, resume: str | None, quiet: bool, **settings: Any) -> None:
         raise SystemExit(
             f'stopped: --resume continues from the last checkpoint in {cfg.work_dir}.'
         ) from None
+    finally:
+        if skip_bad_files:
+            tell_skipped(runner)
     del runner
     end_processes()

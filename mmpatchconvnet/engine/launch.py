@@ -14,6 +14,7 @@ from mmengine.runner import FlexibleRunner, Runner
 
 from mmpatchconvnet.checkpoints import check_start, local_file
 from mmpatchconvnet.config_files import ConfigError, datasets_of, read_config
+from mmpatchconvnet.engine.bad_files import guard_data
 from mmpatchconvnet.engine.config_checks import check_config, check_features
 from mmpatchconvnet.engine.config_options import check_options
 from mmpatchconvnet.engine.distributed import prepare_processes
@@ -117,16 +118,23 @@ def use_amp(cfg: Config) -> None:
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def build_runner(cfg: Config, training: bool) -> Runner | FlexibleRunner:
+def build_runner(
+    cfg: Config, training: bool, skip_bad_files: bool = False
+) -> Runner | FlexibleRunner:
     """A Runner whose config, data and feature maps have been checked.
 
     Its class is the config's `runner_type`, as in the hosts' own train scripts.
+
+    Args:
+        cfg: A config from `load_config`.
+        training: Whether it trains, or tests.
+        skip_bad_files: Whether training goes on without files that cannot be read.
 
     Raises:
         ValueError: One sentence on what is wrong, before anything is trained.
     """
     loaders = ('train_dataloader', 'val_dataloader') if training else ()
-    check_config(cfg, loaders or ('test_dataloader',))
+    warnings = check_config(cfg, loaders or ('test_dataloader',), skip_bad_files)
     if not training:
         # The given checkpoint is tested, whatever the config starts from.
         cfg.load_from, cfg.resume = None, False
@@ -142,6 +150,9 @@ def build_runner(cfg: Config, training: bool) -> Runner | FlexibleRunner:
         runner = RUNNERS.build(cfg)
     else:
         runner = (Runner if training else EvaluationRunner).from_cfg(cfg)
+    guard_data(runner, skip_bad_files)
+    for warning in warnings:
+        runner.logger.warning(warning)
     agree_on_checkpoint(runner, notes)
     if cfg.get('load_from'):
         runner._load_from = cfg.load_from = local_file(cfg.load_from)

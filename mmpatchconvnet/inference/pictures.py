@@ -18,6 +18,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from mmpatchconvnet.pillow_limit import unlimited_pillow
+
 Array = np.ndarray
 Scale = tuple[float, float]
 
@@ -201,15 +203,6 @@ def quiet_opencv() -> Iterator[None]:
         yield
     finally:
         OPENCV_LOG.setLogLevel(level)
-
-
-@contextmanager
-def unlimited_pillow() -> Iterator[None]:
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _is_misread(stored: Array, data: bytes) -> bool:

@@ -36,11 +36,12 @@ from mmpatchconvnet.visualization.panels import (
     to_array,
 )
 
-__all__ = ['SheetRow', 'draw_sheet', 'save_image']
+__all__ = ['SheetRow', 'draw_samples', 'draw_sheet', 'save_image']
 
 MARGIN, GAP, LINE, CAPTION = 24, 12, 24, 18
 PANEL = 400
 TILE, TILES_ACROSS = 190, 6
+SAMPLE, SAMPLES_ACROSS = 300, 4
 RIGHT: Color = (0.08, 0.48, 0.25)
 WRONG: Color = (0.76, 0.17, 0.13)
 Legend = Sequence[tuple[str, Array | None]]
@@ -84,6 +85,41 @@ def draw_sheet(
         return _draw_grid(rows, classes, title)
     style = _style(rows, classes, palette, score_threshold)
     return _draw_columns(rows, style, title)
+
+
+def draw_samples(
+    rows: Sequence[SheetRow],
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]] | None = None,
+    title: str = '',
+) -> Array:
+    """Draw pictures with their ground truth as a grid; see `draw_sheet`.
+
+    Returns:
+        The sheet, (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: No rows; a label without a name.
+    """
+    if _any_has(rows, ['gt_label']):
+        return draw_sheet(rows, classes, palette, title=title)
+    if not rows:
+        raise ValueError('got no pictures to draw: give draw_samples at least one row')
+    rows = [_brighten(row) for row in rows]
+    style = _style(rows, classes, palette, score_threshold=0)
+    panels = []
+    for row in rows:
+        panel = draw_panel(row.image, SAMPLE, row.sample, 'gt', style)
+        panel = panel or Panel(resize_to(row.image, SAMPLE))
+        panel.caption.insert(0, (row.name, GREY))
+        panels.append(panel)
+    shown = set().union(*(panel.shown for panel in panels))
+    across = min(len(panels), SAMPLES_ACROSS)
+    page = Page(2 * MARGIN + across * (SAMPLE + GAP) - GAP)
+    _add_heading(page, title, _legend(shown, style))
+    for start in range(0, len(panels), across):
+        _add_row(page, panels[start : start + across], SAMPLE)
+    return page.render()
 
 
 def draw_prediction(

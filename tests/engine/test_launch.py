@@ -1,5 +1,6 @@
 """From a config and a command line to a run: options, checks, whole files."""
 
+import json
 import os
 import subprocess
 import sys
@@ -35,6 +36,13 @@ SHORT = {
     'default_hooks.checkpoint.interval': 1,
     'train_dataloader.batch_size': 2,
 }
+
+
+# A COCO file of one object; its categories are all that mmdet knows.
+PERSON = """{"images": [{"id": 1, "file_name": "a.jpg", "width": 64, "height": 64}],
+"annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9],
+"area": 81, "iscrowd": 0, "segmentation": [[0, 0, 9, 0, 9, 9]]}], "categories": CLASSES}
+"""
 
 
 @pytest.fixture(scope='session')
@@ -153,7 +161,8 @@ def test_folders_may_have_other_names_but_must_be_as_many_as_classes(scenes):
         'data_preprocessor.num_classes': len(shown) - 1,
     }
     with pytest.raises(ConfigError, match=r'5 names .*6 folders .*: give'):
-        check_config(load_config(path, data_root=root, options=options))
+        cfg = load_config(path, data_root=root, options=options)
+        check_config(cfg, ('train_dataloader',))
 
 
 @pytest.mark.cls
@@ -166,13 +175,16 @@ def test_classes_may_be_a_file_of_names(scenes, tmp_path):
 
 @pytest.mark.det
 def test_classes_come_from_the_data_set_where_the_config_is_silent(tmp_path):
-    import mmdet.datasets  # noqa: F401 (fills the registry)
+    from mmdet.datasets import CocoDataset
 
     leaf = ROOT / 'configs/mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py'
     for part in ('annotations', 'train2017', 'val2017'):
         (tmp_path / part).mkdir()
+    names = CocoDataset.METAINFO['classes']
+    categories = [dict(id=1 + index, name=name) for index, name in enumerate(names)]
     for split in ('train', 'val'):
-        (tmp_path / 'annotations' / f'instances_{split}2017.json').write_text('{}')
+        file = tmp_path / 'annotations' / f'instances_{split}2017.json'
+        file.write_text(PERSON.replace('CLASSES', json.dumps(categories)))
     check_config(load_config(str(leaf), data_root=str(tmp_path)))
     wrong = {'model.roi_head.mask_head.num_classes': 3}
     cfg = load_config(str(leaf), data_root=str(tmp_path), options=wrong)

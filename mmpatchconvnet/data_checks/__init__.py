@@ -1,0 +1,1 @@
+"""Faults of data sets, found before training: annotations, label maps and pictures."""
