@@ -32,6 +32,7 @@ HOOKS = Registry(
     scope='mmpatchconvnet',
     locations=[
         'mmpatchconvnet.engine.hooks.checkpoint',
+        'mmpatchconvnet.engine.hooks.schedule',
         'mmpatchconvnet.engine.hooks.seeds',
         'mmpatchconvnet.engine.hooks.visualization',
         'mmpatchconvnet.engine.hooks.progress_bar',

@@ -45,6 +45,31 @@ def assert_close(ours: tuple, theirs: tuple) -> None:
         assert (a - b).abs().max() <= 1e-5 * b.abs().max()
 
 
+@pytest.mark.parametrize('norm_cfg', [None, dict(type='BN')])
+@pytest.mark.parametrize('folded', [False, True])
+def test_a_traced_onnx_file_takes_other_sizes(folded, norm_cfg, tmp_path):
+    """Through TorchScript, whose tracing keeps every size that is read as a number."""
+    runtime = pytest.importorskip('onnxruntime')
+    column = shake(PatchConvNet(dict(ARCH, depth=2), norm_cfg=norm_cfg))
+    if folded:
+        column.switch_to_deploy()
+    file = str(tmp_path / 'column.onnx')
+    axes = dict(x={0: 'batch', 2: 'height', 3: 'width'})
+    with torch.no_grad():
+        x = torch.randn(1, 3, 32, 48)
+        torch.onnx.export(
+            *(column, (x,), file),
+            dynamo=False,
+            input_names=['x'],
+            dynamic_axes=axes,
+        )
+        session = runtime.InferenceSession(file, providers=['CPUExecutionProvider'])
+        for shape in ((1, 3, 32, 48), (2, 3, 80, 40)):
+            x = torch.randn(shape)
+            (given,) = session.run(None, dict(x=x.numpy()))
+            assert_close((torch.from_numpy(given),), column(x))
+
+
 @pytest.mark.parametrize(
     'norm_cfg', [None, *(dict(type='BN', affine=affine) for affine in (True, False))]
 )

@@ -27,7 +27,7 @@ from mmpatchconvnet.checkpoints.official import (
     load_deit_checkpoint,
     load_transcnn_checkpoint,
 )
-from mmpatchconvnet.checkpoints.reading import load_file
+from mmpatchconvnet.checkpoints.reading import DamagedError, load_file
 from mmpatchconvnet.checkpoints.transcnn import (
     convert_to_transcnn,
     convert_transcnn_checkpoint,
@@ -37,6 +37,7 @@ __all__ = [
     'MODES',
     'OFFICIAL_FILES',
     'CheckpointError',
+    'DamagedError',
     'KeyGroup',
     'backbone_weights',
     'check_start',

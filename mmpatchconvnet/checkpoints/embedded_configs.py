@@ -16,9 +16,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 from mmengine.logging import print_log
 
 PLACES = (('meta', 'config'), ('meta', 'cfg'), ('message_hub', 'runtime_info', 'cfg'))
+NUMPY_SCALARS = {np.dtype(code).type.__name__ for code in np.typecodes['All']}
 # mmcv is not one of them: it has no registry, so `mmcv.X` is always imported, even
 # `mmcv.convert_video`, which runs a shell command.
 SCOPES = ('mmengine', 'mmpretrain', 'mmdet', 'mmseg', 'mmpatchconvnet')
@@ -78,7 +80,14 @@ def plain_text(text: str) -> str:
 
 
 def value_of(node: ast.expr | None) -> Any:
-    """The value of an expression of literals and `dict(NAME=VALUE)` alone."""
+    """The value of an expression of literals and `dict(NAME=VALUE)` alone.
+
+    A scalar of NumPy and a path become the number or text in them.
+
+    Example:
+        >>> value_of(ast.parse("[np.str_('leaf'), np.float64(0.5)]").body[0].value)
+        ['leaf', 0.5]
+    """
     match node:
         case ast.Constant(value=value):
             return value
@@ -94,6 +103,13 @@ def value_of(node: ast.expr | None) -> Any:
             part.arg for part in parts
         ):
             return {part.arg: value_of(part.value) for part in parts}
+        case ast.Call(
+            func=ast.Attribute(value=ast.Name(id='np'), attr=kind)
+            | ast.Name(id='PosixPath' | 'WindowsPath' as kind),
+            args=[ast.expr() as part],
+            keywords=[],
+        ) if kind.endswith('Path') or kind in NUMPY_SCALARS:
+            return value_of(part)
     where = f'line {node.lineno}' if node else 'a `**`'
     raise ValueError(f'{where} holds more than plain values')
 

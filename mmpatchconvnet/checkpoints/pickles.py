@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from mmengine.fileio.handlers import PickleHandler
 
-from mmpatchconvnet.checkpoints.reading import ALLOWED
+from mmpatchconvnet.checkpoints.reading import ALLOWED, VALUES
 
 
 def load_storage(content: bytes) -> Any:
@@ -27,8 +27,10 @@ NAMES = {(one.__module__, one.__qualname__): one for one in ALLOWED}
 NAMES |= {
     (module, kind.__name__): kind
     for module in ('builtins', '__builtin__')
-    for kind in (set, frozenset, bytes, bytearray, complex)
+    for kind in (set, bytearray, complex, *VALUES)
+    if kind.__module__ == 'builtins'
 }
+NAMES['__builtin__', 'xrange'] = range
 NAMES |= {  # protocol 5 of numpy 1 and 2
     (f'numpy.{core}.numeric', '_frombuffer'): np.empty(1).__reduce_ex__(5)[0]
     for core in ('core', '_core')

@@ -1,10 +1,15 @@
 """Reading files without running the code that a pickle may hold."""
 
+import datetime
+import os
+import pathlib
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +20,99 @@ from mmengine.logging import HistoryBuffer
 from mmpatchconvnet.checkpoints.conversion import CheckpointError
 
 
+class DamagedError(CheckpointError):
+    """A file that is not what was once saved: cut off, or with other bytes."""
+
+
 def load_file(
     path: str | Path, map_location: str | torch.device | Callable | None = 'cpu'
 ) -> Any:
     """Read a file that holds tensors, plain values and what mmengine logs.
 
+    Plain values are those of Python and NumPy, paths, dates and times.
+
     Args:
-        path: A file of `torch.save`.
+        path: A file of `torch.save`, or a `.safetensors` file.
         map_location: Where the tensors go, as in `torch.load`.
 
     Raises:
-        CheckpointError: There is no such file, it is truncated, or it holds more than
-            data, which is then named and not run.
+        DamagedError: It is truncated, or its bytes do not have their checksum.
+        CheckpointError: There is no such file, or it holds more than data, which is
+            then named and not run.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f'{path} is not a file: give a checkpoint.')
+    check_checksums(path)
     try:
+        if path.suffix == '.safetensors':
+            return load_safetensors(path, map_location)
         with allowed_globals(), warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'Detected pickle protocol')
             return torch.load(path, map_location=map_location, weights_only=True)
-    except (MemoryError, torch.OutOfMemoryError):
+    except (CheckpointError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # truncated files can raise anything
         raise unreadable(path, error) from error
+
+
+def load_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
+    """The tensors of a file of the package safetensors.
+
+    Raises:
+        CheckpointError: The package is not installed.
+    """
+    try:
+        from safetensors.torch import load_file as read
+    except ImportError:
+        raise CheckpointError(
+            f'{path} needs the package safetensors: install it with pip install '
+            'safetensors.'
+        ) from None
+    device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
+    return read(path, device=str(device))
+
+
+def check_checksums(path: Path) -> None:
+    """Raise unless the records of a file have the checksums that were saved with them.
+
+    torch writes them and does not compare them. Records without one, and files of the
+    format before torch 1.6, are not checked.
+
+    Raises:
+        DamagedError: A record has another checksum.
+    """
+    record = 'list of records'
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as records:
+            for info in records.infolist():
+                record = f'record {info.filename}'
+                if info.CRC:  # 0 after torch.serialization.set_crc32_options(False)
+                    with records.open(info) as content:
+                        while content.read(1 << 20):
+                            pass
+    except Exception as error:  # changed bytes can raise anything
+        raise DamagedError(
+            f'{path} is damaged, as the bytes of its {record} have changed since it '
+            f'was saved: give another copy or {earlier_checkpoint(path)}.'
+        ) from error
+
+
+def earlier_checkpoint(path: Path) -> str:
+    """What to take instead of a damaged file: the one saved before it, by name."""
+    age = path.stat().st_mtime_ns
+    others = [
+        (other.stat().st_mtime_ns, other.name)
+        for other in path.parent.glob(f'*{path.suffix}')
+        if other.stat().st_mtime_ns < age
+    ]
+    return (
+        f'an earlier checkpoint, such as {max(others)[1]}'
+        if others
+        else ('an earlier checkpoint')
+    )
 
 
 def unreadable(path: str | Path, error: Exception) -> CheckpointError:
@@ -49,8 +123,13 @@ def unreadable(path: str | Path, error: Exception) -> CheckpointError:
             f'{path} holds {name}, which could run code: give a checkpoint of tensors '
             'and plain values, such as a saved state_dict.'
         )
+    if 'Unsupported operand' in str(error) and zipfile.is_zipfile(path):
+        return CheckpointError(
+            f'{path} is whole, but uses a pickle protocol that torch reads only '
+            'together with code: save it again with the default pickle_protocol.'
+        )
     reason = re.split(r'\.\s|\n', f'{type(error).__name__}: {error}'.strip(': '))[0]
-    return CheckpointError(
+    return DamagedError(
         f'{path} cannot be read as a checkpoint ({reason}): give a file that is whole '
         'and was saved as a state_dict.'
     )
@@ -84,7 +163,7 @@ class GlobalFinder(pickle.Unpickler):
 
 @contextmanager
 def allowed_globals() -> Iterator[None]:
-    """Let `torch.load(..., weights_only=True)` read `HistoryBuffer`s, here only."""
+    """Let `torch.load(..., weights_only=True)` read what is `ALLOWED`, here only."""
     present = torch.serialization.get_safe_globals()
     added = [one for one in ALLOWED if one not in present]
     with torch.serialization.safe_globals(added):
@@ -119,16 +198,37 @@ def under_name(function: Callable, module: str, name: str) -> Callable:
     return renamed
 
 
-# What a pickled HistoryBuffer consists of. The functions that make arrays and scalars
-# have moved from numpy.core to numpy._core in numpy 2.
+# Classes that only hold values. None is written in Python: a pickle could change it.
+VALUES: list[Any] = [
+    *(bytes, frozenset, range, slice),
+    *(str, int, float, bool),  # as values, e.g. a dtype
+    *(datetime.date, datetime.time, datetime.datetime),
+    *(datetime.timedelta, datetime.timezone, Decimal),
+]
+# A path of another system cannot be made here, but one that is only a name can.
+PATHS: dict[str, type] = {
+    'PurePosixPath': pathlib.PurePosixPath,
+    'PureWindowsPath': pathlib.PureWindowsPath,
+    'PosixPath': pathlib.PurePosixPath if os.name == 'nt' else pathlib.PosixPath,
+    'WindowsPath': pathlib.WindowsPath if os.name == 'nt' else pathlib.PureWindowsPath,
+}
+# What NumPy's arrays and scalars, also in a pickled HistoryBuffer, consist of. The
+# functions that make them have moved from numpy.core to numpy._core in numpy 2.
 NUMPY_MAKERS: list[Any] = [x.__reduce__()[0] for x in (np.empty(0), np.float64())]
-PLAIN_DTYPES = np.typecodes['AllInteger'] + np.typecodes['AllFloat'] + '?SU'
+PLAIN_DTYPES = np.typecodes['AllInteger'] + np.typecodes['AllFloat'] + '?SUmM'
 ALLOWED: list[Any] = [
+    *VALUES,
+    *(
+        under_name(kind, module, name)
+        for name, kind in PATHS.items()
+        for module in ('pathlib', 'pathlib._local')  # the latter in Python 3.13
+    ),
     HistoryBuffer,
     under_name(log_statistic, 'builtins', 'getattr'),
     np.ndarray,
     under_name(plain_dtype, 'numpy', 'dtype'),
     *{type(np.dtype(code)) for code in PLAIN_DTYPES},
+    *{np.dtype(code).type for code in PLAIN_DTYPES},
     *(
         under_name(function, f'numpy.{core}.multiarray', function.__name__)
         for function in NUMPY_MAKERS

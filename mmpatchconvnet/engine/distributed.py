@@ -69,6 +69,12 @@ def prepare_processes(cfg: Config) -> None:
         cfg.strategy = dict(strategy, model_wrapper=wrapper)
 
 
+def is_first_process(cfg: Config) -> bool:
+    """Whether this is the first process of a run, or its only one."""
+    launcher = cfg.get('launcher', 'none')
+    return launcher == 'none' or int(os.environ[LAUNCHERS[launcher][1]]) == 0
+
+
 def end_processes() -> None:
     """Leave the process group; a process that exits inside it may be aborted.
 

@@ -17,9 +17,13 @@ from mmpatchconvnet.config_files import ConfigError, datasets_of, read_config
 from mmpatchconvnet.engine.bad_files import guard_data
 from mmpatchconvnet.engine.config_checks import check_config, check_features
 from mmpatchconvnet.engine.config_options import check_options
-from mmpatchconvnet.engine.distributed import prepare_processes
+from mmpatchconvnet.engine.distributed import is_first_process, prepare_processes
+from mmpatchconvnet.engine.hooks.schedule import ResumedScheduleHook
+from mmpatchconvnet.engine.loop_checks import check_train_loop
+from mmpatchconvnet.engine.nested import make_plain
 from mmpatchconvnet.engine.provenance import EvaluationRunner, write_environment
 from mmpatchconvnet.engine.resume import agree_on_checkpoint, choose_checkpoint
+from mmpatchconvnet.engine.work_dir_lock import UnlockHook, lock_work_dir
 
 
 def load_config(
@@ -52,6 +56,7 @@ def load_config(
     if options:
         check_options(cfg, options)
         cfg.merge_from_dict(options)
+    make_plain(cfg._cfg_dict)
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(config).stem}'
     if seed is not None:
@@ -61,16 +66,13 @@ def load_config(
 
 
 def save_whole_checkpoints(cfg: Config) -> None:
-    """Write checkpoints to a local disk as complete files or not at all.
+    """Write whole checkpoints, and one at the end of every run.
 
     This is the only hook that training changes, for safety.
     """
     hooks = cfg.get('default_hooks') or {}
     checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook'))
-    elsewhere = {'backend_args', 'file_client_args', 'out_dir'}
-    if not checkpoint or checkpoint.get('type') != 'CheckpointHook':
-        return
-    if not elsewhere & set(checkpoint):
+    if checkpoint and checkpoint.get('type') == 'CheckpointHook':
         checkpoint = dict(checkpoint, type='mmpatchconvnet.AtomicCheckpointHook')
         cfg.default_hooks = dict(hooks, checkpoint=checkpoint)
 
@@ -131,7 +133,8 @@ def build_runner(
         skip_bad_files: Whether training goes on without files that cannot be read.
 
     Raises:
-        ValueError: One sentence on what is wrong, before anything is trained.
+        ValueError: One sentence on what is wrong, before anything is trained. That
+            includes another process that trains in the same work directory.
     """
     loaders = ('train_dataloader', 'val_dataloader') if training else ()
     warnings = check_config(cfg, loaders or ('test_dataloader',), skip_bad_files)
@@ -144,7 +147,11 @@ def build_runner(
         # A checkpoint is whole however it was trained, and every process can hold it.
         cfg.pop('runner_type', None)
         cfg.pop('strategy', None)
+    if training:
+        check_train_loop(cfg)
     prepare_processes(cfg)
+    if training and is_first_process(cfg):
+        lock_work_dir(cfg.work_dir)
     notes, content = choose_checkpoint(cfg)
     if cfg.get('runner_type'):
         runner = RUNNERS.build(cfg)
@@ -153,6 +160,9 @@ def build_runner(
     guard_data(runner, skip_bad_files)
     for warning in warnings:
         runner.logger.warning(warning)
+    if training:
+        runner.register_hook(ResumedScheduleHook())
+        runner.register_hook(UnlockHook())
     agree_on_checkpoint(runner, notes)
     if cfg.get('load_from'):
         runner._load_from = cfg.load_from = local_file(cfg.load_from)

@@ -7,7 +7,16 @@ from mmengine.config import Config
 from mmengine.dist import all_gather_object
 from mmengine.runner import FlexibleRunner, Runner
 
-from mmpatchconvnet.checkpoints import CheckpointError, load_file, local_file
+from mmpatchconvnet.checkpoints import (
+    CheckpointError,
+    DamagedError,
+    load_file,
+    local_file,
+)
+
+
+class UnfitError(CheckpointError):
+    """A checkpoint whose weights can be used, but that no training can go on from."""
 
 
 def choose_checkpoint(cfg: Config) -> tuple[list[str], dict | None]:
@@ -61,16 +70,21 @@ def read_training(path: str | Path) -> dict | None:
     """What a training has saved; None for a folder, which each rank reads in part.
 
     Raises:
-        CheckpointError: It cannot be read, or was not saved by a training.
+        UnfitError: It was not saved by a training, or without what a training needs.
+        CheckpointError: It cannot be read.
     """
     if Path(path).is_dir():
         return None
     content: Any = load_file(path)
+    remedy = 'start from its weights with load_from instead of resuming it'
     meta = content.get('meta') if isinstance(content, dict) else None
     if not isinstance(meta, dict) or 'iter' not in meta:
-        raise CheckpointError(
-            f'{path} was not saved by a training: start from its weights with '
-            'load_from instead of resuming it.'
+        raise UnfitError(f'{path} was not saved by a training: {remedy}.')
+    missing = [part for part in ('optimizer', 'message_hub') if part not in content]
+    if missing:
+        raise UnfitError(
+            f'{path} has no {" and no ".join(missing)}, as it was published or saved '
+            f'with save_optimizer=False: {remedy}.'
         )
     return content
 
@@ -79,10 +93,11 @@ def newest_checkpoint(cfg: Config) -> tuple[str | None, dict | None, list[str]]:
     """The newest checkpoint of the work directory, its content, and warnings.
 
     The one that `last_checkpoint` names comes first, then the last written; those that
-    cannot be read are skipped.
+    are damaged or hold weights only are skipped.
 
     Raises:
-        CheckpointError: There are checkpoints, but none can be read.
+        CheckpointError: There are checkpoints, but none to resume, or the newest one is
+            whole and holds more than data.
     """
     work_dir = Path(cfg.work_dir)
     named, notes = [], []
@@ -99,17 +114,21 @@ def newest_checkpoint(cfg: Config) -> tuple[str | None, dict | None, list[str]]:
 
     folders = {work_dir, *(path.parent for path in named)}
     candidates = named[:1] + by_age(files_of_run(cfg, folders))
-    unreadable = []
+    skipped: dict[str, CheckpointError] = {}
     for path in dict.fromkeys(candidates):
         try:
             return str(path), read_training(path), notes
-        except CheckpointError as error:
-            unreadable.append(path.name)
+        except (DamagedError, UnfitError) as error:
+            skipped[path.name] = error
             notes.append(f'skipped: {error}')
-    if unreadable:
+    errors = list(skipped.values())
+    if len(errors) == 1 or (errors and all(isinstance(e, UnfitError) for e in errors)):
+        raise errors[0]
+    if errors:
         raise CheckpointError(
-            f'no checkpoint in {cfg.work_dir} can be read ({", ".join(unreadable)}): '
-            'remove them to train from the beginning, or give --resume a whole file.'
+            f'no checkpoint in {cfg.work_dir} can be resumed ({", ".join(skipped)}): '
+            'give --resume a whole file of a training, load_from one with weights, or '
+            'another --work-dir to train from the beginning.'
         )
     notes.append(f'{cfg.work_dir} has no checkpoint to resume: training starts anew.')
     return None, None, notes

@@ -2,10 +2,13 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -17,7 +20,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, load_checkpoint
 from torch import nn
 
-from mmpatchconvnet.checkpoints import CheckpointError, load_file
+from mmpatchconvnet.checkpoints import CheckpointError, DamagedError, load_file
 from mmpatchconvnet.checkpoints.embedded_configs import plain_text
 
 DEMO = Path(__file__).parents[2] / 'configs' / 'demo'
@@ -132,16 +135,23 @@ def test_importing_the_package_is_enough_and_imports_no_torch():
     assert done.stdout.strip() == 'mmpatchconvnet.checkpoints.data_only'
 
 
+def rename_in(path: Path, old: bytes, new: bytes) -> None:
+    """Replace names in a checkpoint, as written by other software."""
+    with zipfile.ZipFile(path) as given:
+        records = {name: given.read(name) for name in given.namelist()}
+    with zipfile.ZipFile(path, 'w') as renamed:
+        for name, content in records.items():
+            renamed.writestr(name, content.replace(old, new))
+
+
 def test_what_mmengine_logs_is_read_and_the_allow_list_stays(tmp_path):
     path = tmp_path / 'log.pth'
     scalars = dict(array=np.arange(3), best=np.float32(0.5), done=np.bool_(True))
     torch.save(dict(loss=HistoryBuffer([1.0, 3.0], [1, 1]), **scalars), path)
     # As written with numpy 1, which has these functions at another place.
     old = tmp_path / 'old.pth'
-    with zipfile.ZipFile(path) as given, zipfile.ZipFile(old, 'w') as renamed:
-        for name in given.namelist():
-            content = given.read(name).replace(b'numpy._core', b'numpy.core')
-            renamed.writestr(name, content)
+    shutil.copy(path, old)
+    rename_in(old, b'numpy._core', b'numpy.core')
     before = set(torch.serialization.get_safe_globals())
     for file in (path, old):
         content = load_file(file)
@@ -169,6 +179,87 @@ def test_arrays_of_plain_values_are_read(code, tmp_path):
     torch.save([array, array[0]], path)
     read, scalar = load_file(path)
     assert read.dtype == array.dtype and (read == array).all() and scalar == array[0]
+
+
+VALUES = dict(
+    names=tuple(np.unique(['leaf', 'fruit', ''])),
+    kind=np.float32,
+    day=np.datetime64('2026-01-31'),
+    days=np.array(['2026-01-31'], 'M8[D]'),
+    path=Path('a/b.txt'),
+    windows=PureWindowsPath('c:/a'),
+    now=datetime(2026, 1, 31, 12, tzinfo=timezone.utc),
+    today=date(2026, 1, 31),
+    span=timedelta(hours=3),
+    exact=Decimal('0.1'),
+    empty=b'',
+    fixed=frozenset({1}),
+    range=range(3),
+)
+
+
+@pytest.mark.parametrize('name', VALUES)
+def test_what_only_holds_a_value_is_read(name, tmp_path):
+    torch.save(dict(meta=VALUES[name]), tmp_path / 'values.pth')
+    read = load_file(tmp_path / 'values.pth')['meta']
+    assert type(read) is type(VALUES[name]) and read == VALUES[name]
+
+
+def test_paths_of_any_python_and_system_are_read(tmp_path):
+    torch.save(PureWindowsPath('c:/a'), tmp_path / 'path.pth')
+    rename_in(tmp_path / 'path.pth', b'pathlib\n', b'pathlib._local\n')
+    assert load_file(tmp_path / 'path.pth') == PureWindowsPath('c:/a')
+
+
+def test_a_whole_file_of_a_newer_protocol_is_not_called_damaged(tmp_path):
+    torch.save(dict(a=1), tmp_path / 'new.pth', pickle_protocol=4)
+    with pytest.raises(CheckpointError, match=r'whole, .* pickle_protocol') as error:
+        load_file(tmp_path / 'new.pth')
+    assert not isinstance(error.value, DamagedError)
+
+
+def test_every_changed_byte_of_a_tensor_is_found(tmp_path):
+    path = tmp_path / 'weights.pth'
+    torch.save(dict(a=torch.arange(4096.0), b=torch.zeros(3)), path)
+    whole = path.read_bytes()
+    start = whole.index(torch.arange(4096.0).numpy().tobytes())
+    for position in (start, start + 4 * 4096 - 1):
+        changed = bytearray(whole)
+        changed[position] ^= 1
+        path.write_bytes(changed)
+        for read in (load_file, CheckpointLoader.load_checkpoint):
+            with pytest.raises(DamagedError, match=r'weights\.pth is damaged, .* copy'):
+                read(str(path))
+
+
+def test_files_without_checksums_are_read(tmp_path):
+    path = tmp_path / 'weights.pth'
+    torch.save(dict(a=torch.ones(3)), path, _use_new_zipfile_serialization=False)
+    assert load_file(path)['a'].sum() == 3
+    if hasattr(torch.serialization, 'set_crc32_options'):  # since torch 2.6
+        torch.serialization.set_crc32_options(False)
+        try:
+            torch.save(dict(a=torch.ones(3)), path)
+        finally:
+            torch.serialization.set_crc32_options(True)
+        assert load_file(path)['a'].sum() == 3
+
+
+def test_safetensors_are_read_where_the_package_is_installed(tmp_path, monkeypatch):
+    path = tmp_path / 'weights.safetensors'
+    path.write_bytes(b'')
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, 'safetensors.torch', None)
+        with pytest.raises(CheckpointError, match='pip install safetensors'):
+            load_file(path)
+    writer = pytest.importorskip('safetensors.torch')
+    writer.save_file(dict(weight=torch.ones(1, 1), bias=torch.ones(1)), path)
+    model = nn.Linear(1, 1)
+    load_checkpoint(model, str(path), strict=True)
+    assert model.weight == 1
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(DamagedError, match='cannot be read'):
+        load_file(path)
 
 
 class Attribute:
@@ -208,6 +299,14 @@ def test_a_config_in_a_checkpoint_holds_settings_only(tmp_path):
     read = CheckpointLoader.load_checkpoint(str(path))
     assert read['meta'] == dict(seed=1)
     assert read['message_hub'] == dict(runtime_info={})
+
+
+def test_values_of_numpy_and_paths_in_a_config_are_settings():
+    text = "classes = (np.str_('leaf'), np.int64(2))\nfile = PosixPath('a/b')\n"
+    assert plain_text(text) == "classes = ('leaf', 2)\nfile = 'a/b'\n"
+    for code in ("a = np.load('x')", "a = np.str_(exec(''))", "a = PosixPath('x').x()"):
+        with pytest.raises(ValueError, match='more than plain values'):
+            plain_text(code)
 
 
 def test_what_mmengine_replaces_in_a_config(marker, tmp_path):

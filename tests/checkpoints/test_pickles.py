@@ -2,6 +2,8 @@
 
 import pickle
 from collections import OrderedDict
+from datetime import date
+from pathlib import Path
 
 import mmengine
 import numpy as np
@@ -59,11 +61,12 @@ def test_what_the_hosts_write_is_read(protocol, tmp_path):
         ),
         meta=OrderedDict(shape=(3, 4), flip=None, ids={1, 2}, scale=np.float32(0.5)),
         boxes=np.arange(4.0).reshape(2, 2).T,
+        values=(Path('a/b'), date(2026, 1, 31), range(3), tuple(np.unique(['b', '']))),
     )
     path = tmp_path / 'results.pkl'
     mmengine.dump([given], path, protocol=protocol)
     (read,) = mmengine.load(path)
-    assert read['meta'] == given['meta']
+    assert read['meta'] == given['meta'] and read['values'] == given['values']
     assert (read['boxes'] == given['boxes']).all()
     for name, value in given['pred_instances'].items():
         found = read['pred_instances'][name]

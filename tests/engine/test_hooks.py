@@ -12,10 +12,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmcv.transforms import Compose, LoadImageFromFile
 from mmengine.evaluator import BaseMetric
+from mmengine.fileio import LocalBackend, register_backend
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
-from mmengine.structures import BaseDataElement, InstanceData
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
+from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -188,6 +191,108 @@ def test_more_pictures_asked_for_than_there_are(tmp_path, monkeypatch):
     )
     make_runner(tmp_path, dict(type=SHEET, num_images=99)).val()
     assert [row.name for row in drawn] == [f'{index}.png' for index in range(PICTURES)]
+
+
+def drawn_rows(monkeypatch) -> list:
+    """The rows that a sheet will be drawn of."""
+    rows: list = []
+    monkeypatch.setattr(
+        picture_hooks,
+        'draw_sheet',
+        lambda given, *_, title: rows.extend(given) or np.zeros((8, 8, 3), np.uint8),
+    )
+    return rows
+
+
+def with_pipeline(monkeypatch, **settings: object) -> None:
+    step = LoadImageFromFile(**settings)
+    monkeypatch.setattr(Pictures, 'pipeline', Compose([step]), raising=False)
+
+
+@pytest.mark.parametrize('backend', ['cv2', 'tifffile'])
+def test_pictures_are_read_as_the_pipeline_reads_them(backend, tmp_path, monkeypatch):
+    """Turned by EXIF or not, from any backend, in any number of bands and depth."""
+
+    class Elsewhere(LocalBackend):
+        def get(self, filepath: str) -> bytes:
+            return super().get(filepath.replace('run', 'pictures'))
+
+    register_backend('elsewhere', Elsewhere, force=True)
+    with_pipeline(
+        monkeypatch,
+        backend_args=dict(backend='elsewhere'),
+        color_type='unchanged' if backend == 'tifffile' else 'color_ignore_orientation',
+        imdecode_backend=backend,
+    )
+    rows = drawn_rows(monkeypatch)
+    runner = make_runner(tmp_path, dict(type=SHEET, num_images=1))
+    values = np.zeros((20, 30, 5), np.float32)
+    values[:, 15:, 0] = 1000  # red, or the first band
+    (tmp_path / 'pictures').mkdir()
+    (name,) = {Path(path).name for path in runner.test_dataloader.dataset.paths[:1]}
+    path = tmp_path / 'pictures' / name
+    if backend == 'tifffile':
+        tifffile = pytest.importorskip('tifffile')
+        tifffile.imwrite(path.with_suffix('.tif'), values)
+        path.with_suffix('.tif').rename(path)
+    else:
+        turned = Image.Exif()
+        turned[0x0112] = 6  # by 90 degrees
+        red = Image.fromarray(values[..., :3].clip(0, 255).astype(np.uint8))
+        red.save(path, exif=turned)
+    for number in range(PICTURES):
+        runner.test_dataloader.dataset.paths[number] = tmp_path / 'run' / name
+    runner.test()
+    (row,) = rows
+    assert row.image.shape == (20, 30, 3) and row.image.dtype == np.uint8
+    assert row.image[0, 0].tolist() == [0, 0, 0]
+    assert row.image[0, -1].tolist() == [255, 0, 0]
+
+
+def test_pictures_that_cannot_be_read_are_left_out_in_one_line(tmp_path, monkeypatch):
+    with_pipeline(monkeypatch)
+    rows = drawn_rows(monkeypatch)
+    runner = make_runner(tmp_path, dict(type=SHEET))
+    for name in ('0.png', '9.png'):
+        (tmp_path / name).write_bytes(b'no picture')
+    runner.test()
+    assert len(rows) == 6
+    (line,) = re.findall('.*are missing.*', Path(runner.logger.log_file).read_text())
+    assert '2 pictures are missing in predictions.png' in line and '0.png (' in line
+
+
+@pytest.mark.parametrize('name', ['draw_sheet', 'plot_curves'])
+def test_what_cannot_be_drawn_does_not_end_a_run(name, tmp_path, monkeypatch):
+    def fail(*_, **__) -> None:
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(picture_hooks, name, fail)
+    runner = make_runner(tmp_path, dict(type=SHEET), dict(type=CURVES))
+    runner.train()
+    assert runner.iter == 2
+    log = Path(runner.logger.log_file).read_text()
+    assert re.search(r'no (predictions|curves)\.png: OSError.* No space left', log)
+
+
+def test_ignored_pixels_are_not_painted(tmp_path, monkeypatch):
+    """Those of a metric and of a head, whatever the label; the sample stays."""
+    truth = torch.arange(6).reshape(1, 2, 3)
+    item = Pictures.__getitem__
+
+    def with_truth(self, index: int) -> dict:
+        given = item(self, index)
+        given['data_samples'].gt_sem_seg = PixelData(data=truth)
+        return given
+
+    monkeypatch.setattr(Pictures, '__getitem__', with_truth)
+    monkeypatch.setattr(Share, 'ignore_index', 4, raising=False)
+    rows = drawn_rows(monkeypatch)
+    runner = make_runner(tmp_path, dict(type=SHEET, num_images=1))
+    runner.model.head = nn.Identity()
+    runner.model.head.num_classes, runner.model.head.ignore_index = 4, 5
+    runner.test()
+    assert rows[0].sample.gt_sem_seg.data.tolist() == [[[0, 1, 2], [3, 255, 255]]]
+    assert truth.max() == 5
 
 
 def test_sheet_without_class_names_warns_and_goes_on(tmp_path, monkeypatch):

@@ -5,19 +5,26 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import zipfile
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS, HOOKS, MODELS
 from torch import nn
 
 from mmpatchconvnet.checkpoints import CheckpointError, files, load_file
+from mmpatchconvnet.config_files import ConfigError
 from mmpatchconvnet.datasets import write_scenes
+from mmpatchconvnet.engine import launch, work_dir_lock
 from mmpatchconvnet.engine.launch import build_runner, load_config
 from mmpatchconvnet.engine.provenance import git_state, short_commit
 from mmpatchconvnet.engine.resume import choose_checkpoint
@@ -50,7 +57,8 @@ class ToyData(torch.utils.data.Dataset):
 def save(folder: Path, *names: str) -> Config:
     """Checkpoints, one second after the other, and the config that resumes them."""
     for age, name in enumerate(names):
-        torch.save(dict(meta=dict(iter=age, seed=11 + age)), folder / name)
+        meta = dict(iter=age, seed=11 + age)
+        torch.save(dict(meta=meta, optimizer={}, message_hub={}), folder / name)
         os.utime(folder / name, (age, age))
     (folder / 'last_checkpoint').write_text(str(folder / names[-1]))
     return Config(dict(work_dir=str(folder), resume='auto', load_from='start.pth'))
@@ -58,6 +66,20 @@ def save(folder: Path, *names: str) -> Config:
 
 def notes_on(cfg: Config) -> list[str]:
     return choose_checkpoint(cfg)[0]
+
+
+def flip_bytes(path: Path) -> None:
+    """Change 64 bytes in the middle of the largest record of a checkpoint."""
+    with zipfile.ZipFile(path) as records:
+        info = max(records.infolist(), key=lambda info: info.file_size)
+        start = path.read_bytes().index(records.read(info))
+    content = bytearray(path.read_bytes())
+    middle = start + info.file_size // 2
+    for position in range(middle - 32, middle + 32):
+        content[position] ^= 1
+    age = path.stat().st_mtime
+    path.write_bytes(content)
+    os.utime(path, (age, age))
 
 
 def truncate(path: Path) -> None:
@@ -142,6 +164,37 @@ def test_only_what_a_training_has_saved_is_resumed(tmp_path):
             choose_checkpoint(Config(dict(resume=True, load_from=path)))
 
 
+def test_changed_bytes_are_named_and_the_checkpoint_before_is_resumed(tmp_path):
+    cfg = save(tmp_path, 'iter_4.pth', 'iter_8.pth')
+    flip_bytes(tmp_path / 'iter_8.pth')
+    (note,) = notes_on(cfg)
+    assert re.match(r'skipped: .*8\.pth is damaged, .* such as iter_4\.pth\.', note)
+    assert cfg.load_from == str(tmp_path / 'iter_4.pth')
+
+
+@pytest.mark.parametrize('missing', ['optimizer', 'message_hub'])
+def test_a_published_file_is_to_be_given_as_load_from(missing, tmp_path):
+    cfg = save(tmp_path, 'iter_4.pth', 'iter_8.pth')
+    for name in ('iter_4.pth', 'iter_8.pth'):
+        content = torch.load(tmp_path / name)
+        del content[missing]
+        torch.save(content, tmp_path / name)
+    given = Config(dict(resume=True, load_from=str(tmp_path / 'iter_8.pth')))
+    for settings in (cfg, given):
+        with pytest.raises(
+            CheckpointError, match=rf'8.pth has no {missing}.* load_from'
+        ):
+            choose_checkpoint(settings)
+
+
+def test_a_whole_file_is_never_to_be_removed_nor_passed_over(tmp_path):
+    cfg = save(tmp_path, 'iter_4.pth', 'iter_8.pth')
+    torch.save(dict(meta=dict(iter=8), code=ToyModel()), tmp_path / 'iter_8.pth')
+    with pytest.raises(CheckpointError, match=r'8\.pth holds .*ToyModel') as error:
+        choose_checkpoint(cfg)
+    assert 'remove' not in str(error.value)
+
+
 def test_with_no_checkpoint_the_run_starts_as_the_config_says(tmp_path):
     cfg = Config(dict(work_dir=str(tmp_path), resume='auto', load_from='start.pth'))
     (note,) = notes_on(cfg)
@@ -149,26 +202,39 @@ def test_with_no_checkpoint_the_run_starts_as_the_config_says(tmp_path):
     assert (cfg.resume, cfg.load_from) == (False, 'start.pth')
 
 
-def test_a_checkpoint_is_read_once_and_then_by_mmengine(tmp_path, monkeypatch):
-    cfg = Config(
+NUMBERS = count()
+
+
+def toy_config(folder: Path, steps: int, **settings: Any) -> Config:
+    """A training of a few steps, which ends with a checkpoint."""
+    return Config(
         dict(
             model=dict(type='ToyModel'),
-            work_dir=str(tmp_path),
+            work_dir=str(folder),
             train_dataloader=dict(
                 dataset=dict(type='ToyData'),
                 sampler=dict(type='InfiniteSampler'),
                 batch_size=1,
             ),
-            train_cfg=dict(by_epoch=False, max_iters=2),
+            train_cfg=dict(by_epoch=False, max_iters=steps),
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
             default_hooks=dict(
-                checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2)
+                checkpoint=dict(
+                    type='mmpatchconvnet.AtomicCheckpointHook',
+                    by_epoch=False,
+                    interval=steps,
+                )
             ),
             default_scope='mmengine',
-            resume='auto',
+            experiment_name=f'toy{next(NUMBERS)}',  # mmengine's own is the second
+            **settings,
         )
     )
-    first = build_runner(Config(dict(cfg, resume=False)), training=True)
+
+
+def test_a_checkpoint_is_read_once_and_then_by_mmengine(tmp_path, monkeypatch):
+    cfg = toy_config(tmp_path, steps=2, resume='auto')
+    first = build_runner(toy_config(tmp_path, steps=2), training=True)
     first.train()
     (tmp_path / 'iter_3.pth').write_bytes(b'truncated')  # read once more, and skipped
     (tmp_path / 'last_checkpoint').write_text('iter_3.pth')
@@ -185,6 +251,186 @@ def test_a_checkpoint_is_read_once_and_then_by_mmengine(tmp_path, monkeypatch):
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     runner.load_or_resume()
     assert read[2:] == ['iter_2.pth']
+
+
+# ----------------------------------------------------------- how a run ends and goes on
+
+
+@HOOKS.register_module()
+class Watch(Hook):
+    """Notes the learning rates of all steps, and stops early, before `stop_at`."""
+
+    def __init__(self, stop_at: int = -1) -> None:
+        self.stop_at = stop_at
+        self.rates: dict[int, list[float]] = {}
+
+    def after_train_iter(self, runner, *_, **__) -> None:
+        groups = runner.optim_wrapper.param_groups
+        self.rates[runner.iter + 1] = [group['lr'] for group in groups]
+        runner.train_loop.stop_training = runner.iter + 1 == self.stop_at
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """Without a description of the machine, which takes longest."""
+    monkeypatch.setattr(launch, 'write_environment', lambda runner: None)
+
+
+def watched(cfg: Config, stop_at: int = -1) -> dict[int, list[float]]:
+    """Train, and return the rates of each step."""
+    cfg.custom_hooks = [dict(type='Watch', stop_at=stop_at, priority='HIGHEST')]
+    runner = build_runner(cfg, training=True)
+    runner.train()
+    (watch,) = (hook for hook in runner.hooks if isinstance(hook, Watch))
+    return watch.rates
+
+
+def test_a_run_that_stops_early_leaves_its_last_state(tmp_path, quick):
+    watched(toy_config(tmp_path, steps=8), stop_at=3)
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_3.pth']
+    rates = watched(toy_config(tmp_path, steps=8, resume='auto'))
+    assert list(rates) == [4, 5, 6, 7, 8]
+    assert sorted(path.name for path in tmp_path.glob('*.pth')) == [
+        *('iter_3.pth', 'iter_8.pth')
+    ]
+
+
+def test_a_run_of_epochs_that_stops_early_leaves_its_last_state(tmp_path, quick):
+    def by_epoch(**settings: Any) -> Config:
+        cfg = toy_config(tmp_path, steps=9, **settings)
+        cfg.train_cfg = dict(by_epoch=True, max_epochs=3)
+        cfg.train_dataloader.sampler.type = 'DefaultSampler'
+        cfg.default_hooks.checkpoint.by_epoch = True
+        return cfg
+
+    watched(by_epoch(), stop_at=8)
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_2.pth']
+    assert list(watched(by_epoch(resume='auto'))) == [9, 10, 11, 12]
+
+
+def schedule(end: int) -> list[dict]:
+    return [
+        dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=3),
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=3, end=end),
+    ]
+
+
+GROUPS = dict(bias_lr_mult=2.0)  # one group for each parameter
+
+
+@pytest.mark.parametrize('groups', [{}, GROUPS])
+def test_a_resumed_run_follows_a_longer_schedule_and_a_new_rate(
+    groups, tmp_path, quick
+):
+    def config(name: str, steps: int, end: int, lr: float, **settings: Any) -> Config:
+        optimizer = dict(optimizer=dict(type='SGD', lr=lr), paramwise_cfg=groups)
+        cfg = toy_config(tmp_path / name, steps, **settings)
+        cfg.merge_from_dict(
+            dict(optim_wrapper=optimizer, param_scheduler=schedule(end))
+        )
+        return cfg
+
+    whole = watched(config('whole', steps=12, end=12, lr=0.2))
+    watched(config('longer', steps=6, end=6, lr=0.1))
+    rates = watched(config('longer', steps=12, end=12, lr=0.2, resume='auto'))
+    assert list(rates) == [7, 8, 9, 10, 11, 12]
+    for step, values in rates.items():
+        assert values == pytest.approx(whole[step]), step
+    log = max((tmp_path / 'longer').glob('*/*.log')).read_text()
+    assert 'from step 6 on the learning rates follow the config' in log
+    assert 'param_scheduler.1: end 6 is now 12' in log
+
+
+def test_more_epochs_follow_a_longer_schedule(tmp_path, quick):
+    def config(name: str, epochs: int, **settings: Any) -> Config:
+        cfg = toy_config(tmp_path / name, steps=4, **settings)
+        cfg.train_cfg = dict(by_epoch=True, max_epochs=epochs)
+        cfg.train_dataloader.sampler.type = 'DefaultSampler'
+        cfg.default_hooks.checkpoint.update(by_epoch=True, interval=1)
+        cfg.param_scheduler = [
+            dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=6),
+            dict(type='CosineAnnealingLR', T_max=epochs),
+        ]
+        return cfg
+
+    whole = watched(config('whole', epochs=4))
+    watched(config('longer', epochs=2))
+    rates = watched(config('longer', epochs=4, resume='auto'))
+    assert list(rates) == list(range(9, 17))
+    for step, values in rates.items():
+        assert values == pytest.approx(whole[step]), step
+
+
+def test_a_schedule_by_a_metric_stays_and_others_say_so(tmp_path, quick):
+    def config(patience: int, end: int, **settings: Any) -> Config:
+        plateau = dict(type='ReduceOnPlateauLR', monitor='loss', patience=patience)
+        cfg = toy_config(tmp_path, steps=end, **settings)
+        cfg.param_scheduler = [*schedule(end), plateau]
+        return cfg
+
+    lowest = watched(config(patience=1, end=6))[6]
+    assert watched(config(patience=1, end=9, resume='auto'))[9] == lowest
+    log = max(tmp_path.glob('*/*.log')).read_text()
+    assert 'the schedules stay those of the checkpoint' in log and 'load_from' in log
+
+
+def test_a_resumed_run_with_its_own_schedule_is_left_alone(tmp_path, quick):
+    def config(**settings: Any) -> Config:
+        return toy_config(tmp_path, steps=6, param_scheduler=schedule(6), **settings)
+
+    whole = watched(config())
+    watched(config(), stop_at=4)
+    assert watched(config(resume='auto')) == {step: whole[step] for step in (5, 6)}
+    assert 'follow the config' not in max(tmp_path.glob('*/*.log')).read_text()
+
+
+def test_half_of_a_longer_schedule_is_said(tmp_path, quick):
+    watched(toy_config(tmp_path, steps=9, param_scheduler=schedule(6)), stop_at=1)
+    log = max(tmp_path.glob('*/*.log')).read_text()
+    assert (
+        'near its lowest, 0, from step 6 of 9' in log
+        and 'param_scheduler.1.end=9' in log
+    )
+
+
+def test_epochs_that_would_never_end_are_refused(tmp_path):
+    for loop in (
+        dict(by_epoch=True, max_epochs=2),
+        dict(type='EpochBasedTrainLoop', max_epochs=2),
+    ):
+        cfg = toy_config(tmp_path, steps=2)
+        cfg.train_cfg = loop
+        with pytest.raises(ConfigError, match=r'InfiniteSampler .*Default.*IterBased'):
+            build_runner(cfg, training=True)
+
+
+def try_to_lock(folder: Path) -> str:
+    """What another process is told that wants to train in a work directory."""
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        work_dir_lock.held.clear()  # only of the parent
+        try:
+            work_dir_lock.lock_work_dir(folder)
+        except ConfigError as error:
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        return told.read()
+
+
+def test_one_training_at_a_time_in_a_work_directory(tmp_path, quick):
+    # As one that was killed leaves it.
+    (tmp_path / '.lock').write_text('{"host": "elsewhere", "pid": 1}')
+    runner = build_runner(toy_config(tmp_path, steps=1), training=True)
+    told = try_to_lock(tmp_path)
+    assert f'process {os.getpid()} on {socket.gethostname()}' in told
+    assert 'give another --work-dir' in told
+    build_runner(toy_config(tmp_path, steps=1), training=True)  # the same process may
+    runner.train()
+    assert try_to_lock(tmp_path) == ''
 
 
 # ------------------------------------------------------------------- the tool, for real

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from config_files import CONFIGS, TASKS, marked, read
+from config_files import CONFIGS, ROOT, TASKS, marked, read
 
 VISUALIZERS = dict(
     mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='Universal'
@@ -44,6 +44,23 @@ def test_a_config_has_the_visualizer_of_its_host(path):
     assert kind.startswith(VISUALIZERS[cfg.default_scope])
     backends = [backend['type'] for backend in cfg.visualizer['vis_backends']]
     assert 'LocalVisBackend' in backends  # writes what the loss curves show
+
+
+@pytest.mark.parametrize(
+    ('name', 'host'),
+    [
+        pytest.param('class_folders_small', 'mmpretrain', marks=pytest.mark.cls),
+        pytest.param('coco_small', 'mmdet', marks=pytest.mark.det),
+        pytest.param('label_maps_small', 'mmseg', marks=pytest.mark.seg),
+        pytest.param('ade_small', 'mmseg', marks=pytest.mark.seg),
+    ],
+)
+def test_the_base_of_a_data_set_is_enough(name, host):
+    """For the inferencer of its host, and for mmseg's `test.py --tta`."""
+    cfg = read(ROOT / f'configs/_base_/datasets/{name}.py')
+    assert cfg.visualizer.type.startswith(f'{host}.{VISUALIZERS[host]}')
+    if host == 'mmseg':
+        assert cfg.tta_model.type == 'mmseg.SegTTAModel' and cfg.tta_pipeline
 
 
 @pytest.mark.slow

@@ -27,4 +27,9 @@ train_dataloader = dict(
 )
 val_dataloader = dict(num_workers=2, dataset=dict(**dataset, pipeline=test_pipeline))
 test_dataloader = val_dataloader
+# Of mmseg's inferencer.
+visualizer = dict(
+    type='mmseg.SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
+)
+tta_model = dict(type='mmseg.SegTTAModel')  # of `test.py --tta`
 del dataset  # or it would become a setting

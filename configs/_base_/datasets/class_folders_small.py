@@ -38,4 +38,8 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(topk=(1,))
 test_evaluator = val_evaluator
+# Of mmpretrain's inferencer.
+visualizer = dict(
+    type='mmpretrain.UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
+)
 del crop, size  # or they would become settings

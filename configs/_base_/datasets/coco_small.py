@@ -36,4 +36,8 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
+# Of mmdet's inferencer.
+visualizer = dict(
+    type='mmdet.DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
+)
 del train_pipeline, test_pipeline

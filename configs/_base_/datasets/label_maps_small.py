@@ -39,4 +39,9 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
+# Of mmseg's inferencer.
+visualizer = dict(
+    type='mmseg.SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
+)
+tta_model = dict(type='mmseg.SegTTAModel')  # of `test.py --tta`
 del dataset, pipeline, size  # or they would become settings

@@ -45,4 +45,8 @@ val_evaluator = [
 ]
 test_evaluator = val_evaluator
 data_preprocessor = dict(to_onehot=True)
+# Of mmpretrain's inferencer.
+visualizer = dict(
+    type='mmpretrain.UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
+)
 del dataset  # or it would become a setting

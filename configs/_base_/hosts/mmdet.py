@@ -1,6 +1,3 @@
-"""A config of mmdet: its types, and the visualizer that its inferencer needs."""
+"""A config of mmdet: where its types are found."""
 
 default_scope = 'mmdet'
-visualizer = dict(
-    type='mmdet.DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
-)

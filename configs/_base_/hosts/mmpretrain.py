@@ -1,6 +1,3 @@
-"""A config of mmpretrain: its types, and the visualizer that its inferencer needs."""
+"""A config of mmpretrain: where its types are found."""
 
 default_scope = 'mmpretrain'
-visualizer = dict(
-    type='mmpretrain.UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
-)

@@ -1,6 +1,3 @@
-"""A config of mmseg: its types, and the visualizer that its inferencer needs."""
+"""A config of mmseg: where its types are found."""
 
 default_scope = 'mmseg'
-visualizer = dict(
-    type='mmseg.SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
-)

@@ -1,17 +1,20 @@
 """Hooks that draw predictions and curves into the work directory."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import mmcv
 import numpy as np
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 
+from mmpatchconvnet.engine.sample_pictures import read_sample_picture
 from mmpatchconvnet.registry import HOOKS
 from mmpatchconvnet.visualization.curves import plot_curves
+from mmpatchconvnet.visualization.panels import IGNORED
 from mmpatchconvnet.visualization.sheets import (
     SheetRow,
     chosen_palette,
@@ -25,8 +28,12 @@ class PredictionSheetHook(Hook):
     """Draws images with their predictions after every validation or test.
 
     The sheet is written to the work directory and replaced by the next one. The images
-    are spread evenly over the data set, the same ones each time. Names and colours of
-    the classes come from its metainfo.
+    are spread evenly over the data set, the same ones each time, and read as its
+    pipeline reads them. Names and colours of the classes come from its metainfo.
+    Pixels of an `ignore_index` are not painted.
+
+    A picture never ends a run: what cannot be read or drawn is left out, which one
+    line in the log says.
 
     Args:
         num_images: Number of images.
@@ -48,6 +55,7 @@ class PredictionSheetHook(Hook):
 
     def _before_epoch(self, runner: Runner, mode: str = 'train') -> None:
         self.rows: list[SheetRow] = []
+        self.faults: list[str] = []
         self.seen = 0
 
     def _after_iter(
@@ -64,30 +72,47 @@ class PredictionSheetHook(Hook):
         chosen = np.linspace(0, total - 1, min(self.num_images, total)).round()
         for sample in outputs:
             if self.seen in chosen and 'img_path' in sample:
-                self.rows.append(self._read(sample))
+                try:
+                    self.rows.append(self._read(runner, sample, mode))
+                except Exception as error:  # of any reader
+                    self.faults.append(f'{sample.img_path} ({first_line(error)})')
             self.seen += 1
 
-    def _read(self, sample: BaseDataElement) -> SheetRow:
+    def _read(self, runner: Runner, sample: BaseDataElement, mode: str) -> SheetRow:
         """The image and its sample on the CPU, without objects of a low score."""
         sample = sample.cpu()
         if 'pred_instances' in sample:
             instances: Any = sample.pred_instances
             kept = instances.scores >= self.score_threshold
             sample.pred_instances = instances[kept]
-        image = mmcv.imread(sample.img_path, channel_order='rgb')
+        if 'gt_sem_seg' in sample:
+            sample.gt_sem_seg = unpainted(sample.gt_sem_seg, ignored(runner, mode))
+        image = read_sample_picture(
+            dataloader_of(runner, mode).dataset, sample.img_path
+        )
         return SheetRow(image, sample, Path(sample.img_path).name)
 
     @master_only
     def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
         if mode == 'train':
             return
+        if self.faults:
+            runner.logger.warning(
+                f'{len(self.faults)} pictures are missing in {self.out_file}, as they '
+                f'cannot be read: {self.faults[0]}'
+            )
         metainfo = getattr(dataloader_of(runner, mode).dataset, 'metainfo', {})
-        if not self.rows or 'classes' not in metainfo:
+        if 'classes' not in metainfo or not (self.rows or self.faults):
             runner.logger.warning(
                 f'no {self.out_file}: the samples need an img_path and the data set '
                 "needs metainfo with 'classes'"
             )
-            return
+        elif self.rows:
+            with never_fatal(runner, self.out_file):
+                self._draw(runner, metainfo)
+        self.rows = []
+
+    def _draw(self, runner: Runner, metainfo: dict) -> None:
         path = Path(runner.work_dir, self.out_file)
         sheet = draw_sheet(
             self.rows,
@@ -98,7 +123,6 @@ class PredictionSheetHook(Hook):
         )
         save_image(path, sheet)
         runner.logger.info(f'{len(self.rows)} predictions are drawn in {path}')
-        self.rows = []
 
 
 @HOOKS.register_module()
@@ -126,8 +150,44 @@ class LossCurveHook(Hook):
             )
             return
         path = Path(runner.work_dir, self.out_file)
-        plot_curves(scalars, path, title=title_of(runner))
-        runner.logger.info(f'the curves of this run are drawn in {path}')
+        with never_fatal(runner, self.out_file):
+            plot_curves(scalars, path, title=title_of(runner))
+            runner.logger.info(f'the curves of this run are drawn in {path}')
+
+
+@contextmanager
+def never_fatal(runner: Runner, picture: str) -> Iterator[None]:
+    """Log an error in one line instead of ending the run with it."""
+    try:
+        yield
+    except Exception as error:
+        runner.logger.warning(f'no {picture}: {first_line(error)}')
+
+
+def first_line(error: Exception) -> str:
+    """The type and the first line of an error."""
+    return f'{type(error).__name__}: {error}'.strip().splitlines()[0]
+
+
+def ignored(runner: Runner, mode: str) -> set[int]:
+    """The labels of pixels that metrics, data set or heads ignore."""
+    loop = runner.val_loop if mode == 'val' else runner.test_loop
+    parts = [
+        *loop.evaluator.metrics,
+        dataloader_of(runner, mode).dataset,
+        *(part for part in runner.model.modules() if hasattr(part, 'num_classes')),
+    ]
+    labels = (getattr(part, 'ignore_index', None) for part in parts)
+    return {label for label in labels if isinstance(label, int)}
+
+
+def unpainted(label_map: Any, labels: set[int]) -> Any:
+    """A copy of a host's label map with some labels replaced by that of no class."""
+    copy = label_map.clone()
+    copy.data = label_map.data.clone()
+    for label in labels:
+        copy.data[label_map.data == label] = IGNORED
+    return copy
 
 
 def title_of(runner: Runner) -> str:
