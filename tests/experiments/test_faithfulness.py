@@ -308,6 +308,32 @@ def test_thresholds_are_chosen_on_training_pictures(monkeypatch, tmp_path):
 
 
 @pytest.mark.cls
+def test_a_map_of_zeros_finds_nothing(only_pictures, coco):
+    """As Grad-CAM's are for some classes: not one that covers the picture."""
+    from mmpatchconvnet.datasets import CLASSES
+
+    class Model:
+        methods, classes = ('x',), list(CLASSES)
+
+        def __call__(self, picture, choose, random):
+            height, width = picture.image.shape[:2]
+            cells = np.zeros((len(CLASSES), height, width))
+            cells[1, :, 40:] = 1
+            scores = np.full(len(CLASSES), 0.9)
+            place = Placement(Axis(), Axis(), (height, width), (height, width),
+                              cells=(height, width))  # fmt: skip
+            return Explained(
+                choose(scores), scores, torch.zeros(0), {'x': to_shares(cells)}, place
+            )
+
+    for pixels in map_segmentation.confusions(
+        Model(), only_pictures, coco, limit=1
+    ).values():
+        assert (pixels[:, 2, 2] == pixels[:, 2].sum(1)).all()
+        assert (pixels[:, 1, 0] == pixels[:, 1].sum(1)).all()
+
+
+@pytest.mark.cls
 def test_a_small_model_segments(explained_dir, only_pictures, coco):
     found = map_segmentation.confusions(
         Explainer(explained_dir), only_pictures, coco, limit=2
