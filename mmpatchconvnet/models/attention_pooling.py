@@ -42,7 +42,7 @@ class ClassAttention(nn.Module):
         q = split_heads(self.q(queries))  # (B, heads, K, C/heads)
         k = split_heads(self.k(keys))  # (B, heads, N, C/heads)
         v = split_heads(self.v(keys))
-        q = q.expand(len(k), -1, -1, -1)
+        q = q.expand(k.shape[0], -1, -1, -1)
         attention = None
         if return_attention:
             q = q * q.shape[-1] ** -0.5
