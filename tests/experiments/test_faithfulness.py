@@ -269,6 +269,16 @@ def test_masks_of_other_pictures_are_refused(pictures, coco, tmp_path):
             ObjectMasks(tmp_path / 'a.json', ['ball'])
     with pytest.raises(ValueError, match=r'b\.json cannot be read as a COCO file'):
         ObjectMasks(tmp_path / 'b.json', ['ball'])
+    content = json.loads(coco.read_text())
+    for one in content['annotations']:
+        del one['segmentation']
+    del content['images'][1]['width']
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    masks = ObjectMasks(tmp_path / 'a.json', list(CLASSES))
+    with pytest.raises(ValueError, match=r'for object 1 \(KeyError: .*: give annot'):
+        masks.of(read_as(pictures / '0.png', '0.png'))
+    with pytest.raises(ValueError, match=r'1\.png with Nonex'):
+        masks.of(read_as(pictures / '1.png', '1.png'))
 
 
 # ------------------------------------------------------------------------ segmentation
