@@ -54,7 +54,7 @@ class ClassAttention(nn.Module):
 
     @torch.no_grad()
     def switch_to_deploy(self) -> None:
-        """Project the values before they are summed: N rows instead of K.
+        """Merge the projection into that of the values, which saves its K rows.
 
         The weights of each query sum to 1, so a bias passes unchanged. Several heads
         are kept as they are: each would need values of the full width.
