@@ -25,7 +25,7 @@ class ClassAttention(nn.Module):
         self.q = nn.Linear(embed_dims, embed_dims)
         self.k = nn.Linear(embed_dims, embed_dims)
         self.v = nn.Linear(embed_dims, embed_dims)
-        self.proj = nn.Linear(embed_dims, embed_dims)
+        self.proj: nn.Module = nn.Linear(embed_dims, embed_dims)
 
     def forward(
         self, queries: Tensor, keys: Tensor, return_attention: bool = False

@@ -407,3 +407,5 @@ def test_the_command_plots_one_data_set(tmp_path, monkeypatch):
     assert cv2.imread('b.png').shape == pytest.approx((one[0], 2 * one[1], 3), abs=2)
     Path('rows.csv').write_text('model,ms\ns60,1\n')
     assert "rows.csv has no column 'data'" in draw()
+    Path('rows.csv').unlink()
+    assert 'rows.csv has no rows: give a CSV file' in draw()
