@@ -43,7 +43,10 @@ def run(
     from mmpatchconvnet.visualization.tradeoffs import plot_accuracy, plot_resolution
 
     with exit_on(ValueError):
-        chosen = select(read_rows(rows), where)
+        measured = read_rows(rows)
+        if not measured:
+            raise ValueError(f'{rows} has no rows: give a CSV file of measured rows.')
+        chosen = select(measured, where)
         if models:
             chosen = [r for m in models for r in select(chosen, [f'model={m}'])]
         try:

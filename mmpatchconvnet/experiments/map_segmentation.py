@@ -106,7 +106,10 @@ def confusions(
         }
         for method in explainer.methods:
             maps = explained.over_picture(method)
-            for which, labels in chosen.items():
+            cells = explained.cells[method]
+            uneven = cells.max((1, 2)) > cells.min((1, 2))
+            for which, shown in chosen.items():
+                labels = shown[uneven[shown]]  # a uniform map finds no place
                 for index, threshold in enumerate(THRESHOLDS):
                     found = label_map(maps[labels], labels, threshold)
                     pixels[method, which][index] += confusion(truth, found, count)

@@ -4,6 +4,7 @@ import json
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -55,7 +56,8 @@ class ObjectMasks:
         """The pixels of each class in a picture, (K, H, W) bool.
 
         Raises:
-            ValueError: The file does not list this picture, or with another size.
+            ValueError: The file does not list this picture, lists it with another size,
+                or has an object in it whose mask cannot be read.
         """
         name, (height, width) = picture.relative, picture.image.shape[:2]
         if name not in self.ids:
@@ -64,14 +66,24 @@ class ObjectMasks:
                 'pictures.'
             )
         image = self.coco.imgs[self.ids[name]]
-        if (image['height'], image['width']) != (height, width):
+        listed = image.get('width'), image.get('height')
+        if listed != (width, height):
             raise ValueError(
-                f'{self.file} lists {name} with {image["width"]}x{image["height"]} '
-                f'pixels, but it has {width}x{height}: give the annotations of these '
-                'pictures.'
+                f'{self.file} lists {name} with {listed[0]}x{listed[1]} pixels, but it '
+                f'has {width}x{height}: give the annotations of these pictures.'
             )
         masks = np.zeros((self.count, height, width), bool)
         for one in self.coco.imgToAnns[image['id']]:
             if one['category_id'] in self.labels:
-                masks[self.labels[one['category_id']]] |= self.coco.annToMask(one) > 0
+                masks[self.labels[one['category_id']]] |= self._mask_of(one)
         return masks
+
+    def _mask_of(self, one: dict[str, Any]) -> Array:
+        try:
+            return self.coco.annToMask(one) > 0
+        except Exception as error:  # of any kind, as pycocotools checks nothing
+            raise ValueError(
+                f'{self.file} has no mask that can be read for object {one.get("id")} '
+                f'({type(error).__name__}: {error}): give annotations with a '
+                'segmentation for each object.'
+            ) from None

@@ -130,14 +130,11 @@ class Explainer:
             features, placement = features_of(self.module, inputs, placement)
             scores = self._scores_of(features)[0]
         labels = np.asarray(choose(scores))
-        cells = {RANDOM: random.random((len(labels), *placement.cells))}
-        if len(labels):
-            cells |= cam_maps(self.from_map, features[-1], labels)
+        cells = cam_maps(self.from_map, features[-1], labels)
+        cells[RANDOM] = random.random((len(labels), *placement.cells))
         if ATTENTION in self.methods:
             cells[ATTENTION] = self._attention(features, labels)
-        shares = {
-            name: to_shares(cells[name]) for name in self.methods if name in cells
-        }
+        shares = {name: to_shares(cells[name]) for name in self.methods}
         return Explained(labels, scores, inputs, shares, placement)
 
     def scores(self, inputs: Tensor) -> Array:

@@ -42,7 +42,7 @@ class ClassAttention(nn.Module):
         q = split_heads(self.q(queries))  # (B, heads, K, C/heads)
         k = split_heads(self.k(keys))  # (B, heads, N, C/heads)
         v = split_heads(self.v(keys))
-        q = q.expand(len(k), -1, -1, -1)
+        q = q.expand(k.shape[0], -1, -1, -1)
         attention = None
         if return_attention:
             q = q * q.shape[-1] ** -0.5
@@ -54,7 +54,7 @@ class ClassAttention(nn.Module):
 
     @torch.no_grad()
     def switch_to_deploy(self) -> None:
-        """Project the values before they are summed: N rows instead of K.
+        """Merge the projection into that of the values, which saves its K rows.
 
         The weights of each query sum to 1, so a bias passes unchanged. Several heads
         are kept as they are: each would need values of the full width.

@@ -233,8 +233,8 @@ def test_without_masks_the_class_of_the_highest_score_is_measured(
     assert {row['share of class'] for row in rows} == {''}
     with pytest.raises(ValueError, match='every is 0: give 1 or more'):
         measure(work_dir('classifier'), tmp_path, every=0)
-    (tmp_path / '1.png').write_bytes(b'')
-    with pytest.raises(ValueError, match=r'1\.png'):
+    (tmp_path / '+.png').write_bytes(b'')  # the first one to be read
+    with pytest.raises(ValueError, match=r'\+\.png'):
         measure(work_dir('classifier'), tmp_path)
 
 
@@ -269,6 +269,16 @@ def test_masks_of_other_pictures_are_refused(pictures, coco, tmp_path):
             ObjectMasks(tmp_path / 'a.json', ['ball'])
     with pytest.raises(ValueError, match=r'b\.json cannot be read as a COCO file'):
         ObjectMasks(tmp_path / 'b.json', ['ball'])
+    content = json.loads(coco.read_text())
+    for one in content['annotations']:
+        del one['segmentation']
+    del content['images'][1]['width']
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    masks = ObjectMasks(tmp_path / 'a.json', list(CLASSES))
+    with pytest.raises(ValueError, match=r'for object 1 \(KeyError: .*: give annot'):
+        masks.of(read_as(pictures / '0.png', '0.png'))
+    with pytest.raises(ValueError, match=r'1\.png with Nonex'):
+        masks.of(read_as(pictures / '1.png', '1.png'))
 
 
 # ------------------------------------------------------------------------ segmentation
@@ -305,6 +315,32 @@ def test_thresholds_are_chosen_on_training_pictures(monkeypatch, tmp_path):
     monkeypatch.setattr(map_segmentation, 'software', dict)
     rows = measure_segmentation(tmp_path, tmp_path, '')
     assert {(row['threshold'], row['mIoU']) for row in rows} == {('0.2', '50.00')}
+
+
+@pytest.mark.cls
+def test_a_map_of_zeros_finds_nothing(only_pictures, coco):
+    """As Grad-CAM's are for some classes: not one that covers the picture."""
+    from mmpatchconvnet.datasets import CLASSES
+
+    class Model:
+        methods, classes = ('x',), list(CLASSES)
+
+        def __call__(self, picture, choose, random):
+            height, width = picture.image.shape[:2]
+            cells = np.zeros((len(CLASSES), height, width))
+            cells[1, :, 40:] = 1
+            scores = np.full(len(CLASSES), 0.9)
+            place = Placement(Axis(), Axis(), (height, width), (height, width),
+                              cells=(height, width))  # fmt: skip
+            return Explained(
+                choose(scores), scores, torch.zeros(0), {'x': to_shares(cells)}, place
+            )
+
+    for pixels in map_segmentation.confusions(
+        Model(), only_pictures, coco, limit=1
+    ).values():
+        assert (pixels[:, 2, 2] == pixels[:, 2].sum(1)).all()
+        assert (pixels[:, 1, 0] == pixels[:, 1].sum(1)).all()
 
 
 @pytest.mark.cls
@@ -371,3 +407,5 @@ def test_the_command_plots_one_data_set(tmp_path, monkeypatch):
     assert cv2.imread('b.png').shape == pytest.approx((one[0], 2 * one[1], 3), abs=2)
     Path('rows.csv').write_text('model,ms\ns60,1\n')
     assert "rows.csv has no column 'data'" in draw()
+    Path('rows.csv').unlink()
+    assert 'rows.csv has no rows: give a CSV file' in draw()

@@ -141,3 +141,14 @@ def test_folded_for_inference_it_stays_the_same(tokens, heads):
         torch.testing.assert_close(pool(x), expected, atol=1e-5, rtol=1e-4)
     saved = parameters - sum(p.numel() for p in pool.parameters())
     assert saved == (16 * 16 + 16 if heads == 1 else 0)
+
+
+@pytest.mark.parametrize('tokens', [1, 5])
+def test_it_is_exported_for_batches_of_any_size(tokens):
+    pool = AttentionPooling(8, tokens).eval()
+    shapes = ({0: torch.export.Dim('batch')},)
+    program = torch.export.export(
+        pool, (torch.rand(2, 8, 3, 3),), dynamic_shapes=shapes
+    )
+    x = torch.rand(5, 8, 3, 3)
+    torch.testing.assert_close(program.module()(x), pool(x))
