@@ -21,6 +21,7 @@ _MODULE_OF = {
     'MixPro': 'mmpatchconvnet.attention.mixpro',
     'PatchConvNet': 'mmpatchconvnet.models',
     'PerTokenLinearHead': 'mmpatchconvnet.models.per_token_head',
+    'PerTokenMultiLabelHead': 'mmpatchconvnet.models.per_token_head',
     'Predictor': 'mmpatchconvnet.inference.predictor',
     'ResizePyramid': 'mmpatchconvnet.models',
     'SimplePyramid': 'mmpatchconvnet.models',
@@ -29,7 +30,12 @@ _MODULE_OF = {
     'with_plugins': 'mmpatchconvnet.models',
 }
 # They extend classes of mmpretrain.
-_OF_MMPRETRAIN = {'AttentionMixClassifier', 'PerTokenLinearHead', 'TransMix'}
+_OF_MMPRETRAIN = {
+    'AttentionMixClassifier',
+    'PerTokenLinearHead',
+    'PerTokenMultiLabelHead',
+    'TransMix',
+}
 _SUBMODULES = (
     'attention',
     'checkpoints',

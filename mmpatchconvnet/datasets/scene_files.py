@@ -26,7 +26,7 @@ from mmpatchconvnet.datasets.scenes import (
     draw_scene,
 )
 
-GENERATOR_VERSION = 1  # increased when the same seed gives other files
+GENERATOR_VERSION = 2  # increased when the same seed gives other files
 
 
 def scene_seed(split: str, index: int, seed: int = 0) -> int:
@@ -52,6 +52,7 @@ def write_scenes(
         scenes.json                               the settings
         coco/images/{train,val}/000000.png
         coco/annotations/instances_{train,val}.json
+        coco/annotations/labels_{train,val}.json  for mmpretrain's `MultiLabelDataset`
         ade/images/{training,validation}/000000.png
         ade/annotations/{training,validation}/000000.png
         classes/{train,val}/<class>/000000_0.png  things at least 60 % visible, 64 x 64
@@ -144,6 +145,7 @@ def _write_split(root: Path, split: str, count: int, size: int, seed: int) -> No
         images.append({'id': index, 'file_name': name, 'width': size, 'height': size})
         instances += _coco_instances(scene, index, first_id=len(instances) + 1)
 
+    labels = _image_labels(images, instances)
     categories = [{'id': i, 'name': name} for i, name in enumerate(CLASSES, start=1)]
     content = {
         'info': {'description': f'mmpatchconvnet scenes, {split}'},
@@ -151,9 +153,10 @@ def _write_split(root: Path, split: str, count: int, size: int, seed: int) -> No
         'annotations': instances,
         'categories': categories,
     }
-    file = root / 'coco' / 'annotations' / f'instances_{split}.json'
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(content))
+    folder = root / 'coco' / 'annotations'
+    folder.mkdir(exist_ok=True)
+    (folder / f'instances_{split}.json').write_text(json.dumps(content))
+    (folder / f'labels_{split}.json').write_text(json.dumps(labels))
 
 
 def _link(source: Path, target: Path) -> None:
@@ -185,6 +188,18 @@ def _coco_instances(scene: Scene, image_id: int, first_id: int) -> list[dict[str
         }
         for i, (label, code) in enumerate(zip(scene.labels, codes, strict=True))
     ]
+
+
+def _image_labels(images: list[dict], instances: list[dict]) -> dict[str, Any]:
+    """Which classes each image shows, in the format of mmengine's `BaseDataset`."""
+    shown: dict[int, set[int]] = {image['id']: set() for image in images}
+    for instance in instances:
+        shown[instance['image_id']].add(instance['category_id'] - 1)
+    data_list = [
+        {'img_path': image['file_name'], 'gt_label': sorted(shown[image['id']])}
+        for image in images
+    ]
+    return {'metainfo': {'classes': CLASSES}, 'data_list': data_list}
 
 
 def _write_crops(scene: Scene, folder: Path, prefix: str) -> None:

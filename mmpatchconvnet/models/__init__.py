@@ -30,3 +30,11 @@ def build_per_token_head(**settings: Any) -> nn.Module:
     from mmpatchconvnet.models.per_token_head import PerTokenLinearHead
 
     return PerTokenLinearHead(**settings)
+
+
+@MODELS.register_module(name='PerTokenMultiLabelHead')
+def build_per_token_multi_label_head(**settings: Any) -> nn.Module:
+    """Build `PerTokenMultiLabelHead`; only this imports mmpretrain, which it needs."""
+    from mmpatchconvnet.models.per_token_head import PerTokenMultiLabelHead
+
+    return PerTokenMultiLabelHead(**settings)
