@@ -6,18 +6,17 @@ https://arxiv.org/abs/2112.13692
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from torch import nn
 
-from mmpatchconvnet.attention.cells import watch_steps
-from mmpatchconvnet.attention.placement import Placement, prepare
+from mmpatchconvnet.attention.features import features_of, inputs_of
+from mmpatchconvnet.attention.placement import Placement
 from mmpatchconvnet.config_files import ConfigError
 from mmpatchconvnet.inference.host_model import (
     HostModel,
@@ -127,7 +126,9 @@ class AttentionMap:
             with in_scope(self.scope):
                 self.pipeline = InferencePipeline(cfg)
         else:
-            host = HostModel(model, checkpoint, device, deploy=None, min_score=0)
+            host = HostModel(
+                model, checkpoint, device, deploy=None, min_score=0, multi_label=True
+            )
             self.module, self.pipeline = host.module, host.pipeline
             self.classes, self.scope = list(host.classes), host.scope
         neck = getattr(self.module, 'neck', None)
@@ -244,26 +245,20 @@ class AttentionMap:
 
     def _look(self, picture: Picture, labels: Array | None) -> Attention:
         with in_scope(self.scope):
-            data, placement = prepare(self.pipeline, picture)
+            inputs, placement = inputs_of(self.module, self.pipeline, picture)
         (height, width) = placement.seen
         about = f'a picture of {width}x{height} pixels'
         memory = explain_memory(
             about, 'use a smaller Resize in its test pipeline, or another device'
         )
         with memory, in_scope(self.scope), torch.inference_mode():
-            batch = self.module.data_preprocessor(pseudo_collate([data]), False)
-            inputs = batch['inputs']  # (1, 3, H, W), padded
-            with watch_steps(self.module.backbone) as steps:
-                features = self.module.backbone(inputs)
+            features, placement = features_of(self.module, inputs, placement)
             pooled, attention = self.pooling(features, return_attention=True)
             scores = np.empty(0, np.float32)
             if not self.is_untrained:
                 (sample,) = self.module.head.predict(pooled)
                 scores = sample.pred_score.float().cpu().numpy()
         raw = attention[0].mean(0).float().cpu().numpy()  # (tokens, h, w)
-        cells = raw.shape[-2], raw.shape[-1]
-        row, column = steps.axes(inputs.shape[-2:], cells)
-        placement = replace(placement, row=row, column=column, cells=cells)
         if not self.per_class:
             raw, chosen = raw[0], raw[0]
         else:

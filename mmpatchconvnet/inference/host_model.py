@@ -44,7 +44,11 @@ RESULTS: dict[str, tuple[type[Result], str]] = {
 
 
 class HostModel:
-    """A model that a `Predictor` calls; see there for the arguments.
+    """A model that a `Predictor` calls; see there for the other arguments.
+
+    Args:
+        multi_label: Allow a classifier that gives a picture several classes, whose
+            scores have a meaning but not the one class of `run`.
 
     Attributes:
         kind: What it predicts, a subclass of `Result`.
@@ -60,6 +64,7 @@ class HostModel:
         device: str | None,
         deploy: str | None,
         min_score: float,
+        multi_label: bool = False,
     ) -> None:
         if deploy not in (None, *DTYPES):
             raise ValueError(f'deploy={deploy!r} is given: give {", ".join(DTYPES)}.')
@@ -81,6 +86,8 @@ class HostModel:
             self.module: Any = build_model(cfg)
             self.pipeline = InferencePipeline(cfg)
         self.kind, self.key = kind_of(self.module)
+        if not multi_label:
+            refuse_multi_label(self.module)
         load_weights(self.module, weights, content=content)
         self.module.to(device).eval()
         if deploy:
@@ -208,6 +215,16 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     )
 
 
+def refuse_multi_label(model: nn.Module) -> None:
+    """Raise `ConfigError` for a classifier that gives a picture several classes."""
+    heads = {base.__name__ for part in model.children() for base in type(part).__mro__}
+    if 'MultiLabelClsHead' in heads:
+        raise ConfigError(
+            'the classifier gives a picture several classes, which is not supported: '
+            'give one with a single class for a picture.'
+        )
+
+
 def kind_of(model: nn.Module) -> tuple[type[Result], str]:
     """What a model predicts, and under which key of its data sample.
 
@@ -216,12 +233,6 @@ def kind_of(model: nn.Module) -> tuple[type[Result], str]:
     Raises:
         ConfigError: It is no classifier, detector or segmentor of a host.
     """
-    heads = {base.__name__ for part in model.children() for base in type(part).__mro__}
-    if 'MultiLabelClsHead' in heads:
-        raise ConfigError(
-            'the classifier gives a picture several classes, which is not supported: '
-            'give one with a single class for a picture.'
-        )
     for base in type(model).__mro__:
         host = base.__module__.partition('.')[0]
         if host in RESULTS:
