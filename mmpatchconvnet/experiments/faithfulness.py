@@ -190,7 +190,7 @@ def labels_by(objects: Array | None) -> Callable[[Array], Array]:
 
     def choose(scores: Array) -> Array:
         if objects is None:
-            return scores.argmax(keepdims=True)
+            return np.array([scores.argmax()])
         return np.flatnonzero(objects.any((1, 2)))
 
     return choose
@@ -268,7 +268,7 @@ def software() -> dict[str, str]:
     return {
         'device': torch.cuda.get_device_name() if on_gpu else cpu_name(),
         'threads': str(torch.get_num_threads()),
-        'torch': torch.__version__,
+        'torch': version('torch'),
         'grad-cam': version('grad-cam'),
         'commit': short_commit(git_state(CLONE)),
         'date': time.strftime('%Y-%m-%d'),

@@ -99,8 +99,7 @@ def confusions(
     for picture in islice(readable(folder), limit):
         objects = masks.of(picture.relative)
         truth = (objects * np.arange(1, count)[:, None, None]).max(0)
-        everything = np.arange(count - 1)
-        explained = explainer(picture, lambda _, all=everything: all, random)
+        explained = explainer(picture, all_labels, random)
         chosen = {
             TRUE: np.flatnonzero(objects.any((1, 2))),
             PREDICTED: np.flatnonzero(explained.scores >= PRESENT),
@@ -112,6 +111,11 @@ def confusions(
                     found = label_map(maps[labels], labels, threshold)
                     pixels[method, which][index] += confusion(truth, found, count)
     return pixels
+
+
+def all_labels(scores: Array) -> Array:
+    """Every class."""
+    return np.arange(len(scores))
 
 
 def measure_segmentation(work_dir: Path, data_root: Path, command: str) -> list[Row]:

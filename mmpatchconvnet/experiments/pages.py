@@ -1,5 +1,6 @@
 """Update the tables of pages in the repository from metafiles and measured rows."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
@@ -8,16 +9,19 @@ from rich.progress import track
 from mmpatchconvnet.engine.provenance import CLONE
 from mmpatchconvnet.experiments.benchmark.measure import draw as draw_speed
 from mmpatchconvnet.experiments.comparison import draw_scores
+from mmpatchconvnet.experiments.faithfulness import draw_faithfulness
+from mmpatchconvnet.experiments.map_segmentation import draw_segmentation
 from mmpatchconvnet.experiments.model_index import (
     draw_models,
     fill_metafile,
     write_metafile,
 )
-from mmpatchconvnet.experiments.rows import read_rows, select
+from mmpatchconvnet.experiments.rows import Row, read_rows, select
 from mmpatchconvnet.experiments.tables import fill_tables
 
-ROWS = ('comparison', 'speed')  # files of benchmarks/
+ROWS = ('comparison', 'speed', 'faithfulness', 'map_segmentation')  # of benchmarks/
 PAGES = (
+    'docs/attention.md',
     'docs/results.md',
     'docs/speed.md',
     'configs/comparison/README.md',
@@ -43,12 +47,25 @@ def fill_pages(only_rows: bool) -> None:
 
 
 def fill_rows(page: str) -> str:
-    """A page with new tables of scores and of speed."""
-    scores, speed = (read_rows(CLONE / f'benchmarks/{n}.csv') for n in ROWS)
-    page = fill_tables(page, 'scores', lambda pattern: draw_scores(scores, pattern))
-    return fill_tables(
-        page, 'speed', lambda wanted: draw_speed(select(speed, wanted.split()))
+    """A page with new tables of scores, of speed and of maps."""
+    scores, speed, maps, label_maps = (
+        read_rows(CLONE / f'benchmarks/{n}.csv') for n in ROWS
     )
+    page = fill_tables(page, 'scores', lambda pattern: draw_scores(scores, pattern))
+    for kind, rows, draw in (
+        ('speed', speed, draw_speed),
+        ('faithfulness', maps, draw_faithfulness),
+        ('map segmentation', label_maps, draw_segmentation),
+    ):
+        page = fill_selected(page, kind, rows, draw)
+    return page
+
+
+def fill_selected(
+    page: str, kind: str, rows: Sequence[Row], draw: Callable[..., str]
+) -> str:
+    """A page with new tables of one kind, whose patterns are `COLUMN=VALUE ...`."""
+    return fill_tables(page, kind, lambda wanted: draw(select(rows, wanted.split())))
 
 
 def fill_models(path: Path) -> None:

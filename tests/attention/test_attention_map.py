@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from config_files import read
 from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import nn
@@ -311,6 +312,22 @@ def test_cells_are_equal_parts_where_layers_do_not_tell():
         pass
     row, column = steps.axes((60, 40), (3, 4))
     assert row == Axis(1 / 20) and column == Axis(1 / 10)
+
+
+@pytest.mark.cls
+def test_a_classifier_of_several_classes_a_picture_has_maps(per_class_dir, tmp_path):
+    cfg = read(per_class_dir / 'config.py')
+    cfg.model.head.type = 'mmpatchconvnet.PerTokenMultiLabelHead'
+    cfg.dump(tmp_path / 'a.py')
+    checkpoint = per_class_dir / 'iter_8.pth'
+    picture = picture_with_dot(96, 52)
+    found = AttentionMap(tmp_path / 'a.py', checkpoint)(picture)
+    single = AttentionMap(per_class_dir)(picture)
+    np.testing.assert_array_equal(found.raw, single.raw)
+    np.testing.assert_array_equal(found.labels, single.labels)
+    logits = np.log(found.scores / (1 - found.scores))
+    odds = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose(odds, single.scores, rtol=1e-4)  # a sigmoid for each
 
 
 @pytest.mark.cls

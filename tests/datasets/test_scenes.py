@@ -140,6 +140,24 @@ def test_mmdet_reads_the_masks(root: Path):
         assert not results['gt_ignore_flags'].any()
 
 
+@pytest.mark.cls
+@pytest.mark.parametrize('split', COUNTS)
+def test_mmpretrain_reads_the_classes_of_each_scene(root: Path, split: str):
+    from mmpretrain.datasets import MultiLabelDataset
+
+    dataset = MultiLabelDataset(
+        ann_file=f'annotations/labels_{split}.json',
+        data_root=str(root / 'coco'),
+        data_prefix=f'images/{split}',
+    )
+    assert dataset.metainfo['classes'] == list(CLASSES)
+    assert len(dataset) == COUNTS[split]
+    for index in range(len(dataset)):
+        scene, info = written(split, index), dataset.get_data_info(index)
+        assert info['gt_label'] == sorted({*scene.labels.tolist()})
+        np.testing.assert_array_equal(read(info['img_path']), scene.image)
+
+
 @pytest.mark.parametrize('split, name', [('train', 'training'), ('val', 'validation')])
 def test_ade_maps_are_the_masks(root: Path, split: str, name: str):
     for index in range(COUNTS[split]):

@@ -94,6 +94,27 @@ def test_per_token_head_scores_each_token_with_its_own_row():
         head((tokens[:, 0],))
 
 
+@pytest.mark.cls
+def test_per_token_multi_label_head_has_a_sigmoid_for_each_class():
+    from mmpretrain.structures import DataSample
+
+    from mmpatchconvnet import PerTokenMultiLabelHead
+
+    head = PerTokenMultiLabelHead(num_classes=3, in_channels=8)
+    head.bias.data = torch.tensor([5.0, -5.0, 5.0])
+    tokens = torch.rand(2, 3, 8)
+    samples = [DataSample().set_gt_label([0, 2]), DataSample().set_gt_label([1])]
+    scores = head((tokens,)).sigmoid()
+    truth = torch.tensor([[1.0, 0, 1], [0, 1, 0]])
+    expected = torch.nn.functional.binary_cross_entropy(scores, truth) * 3
+    torch.testing.assert_close(head.loss((tokens,), samples)['loss'], expected)
+    for sample, score in zip(head.predict((tokens,)), scores, strict=True):
+        torch.testing.assert_close(sample.pred_score, score)
+        assert sample.pred_label.tolist() == [0, 2]
+    with pytest.raises(ValueError, match=r'^PerTokenMultiLabelHead got '):
+        head((tokens[:, 0],))
+
+
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match='in_channels=10 cannot be split among'):
         AttentionPooling(10, num_heads=4)

@@ -26,6 +26,9 @@ MODULES = {
     'head': lambda init_cfg: mmpatchconvnet.PerTokenLinearHead(
         3, 16, init_cfg=init_cfg
     ),
+    'multi-label head': lambda init_cfg: mmpatchconvnet.PerTokenMultiLabelHead(
+        3, 16, init_cfg=init_cfg
+    ),
 }
 FORMS = {
     'dict': lambda one: one,
@@ -56,7 +59,7 @@ def saved(module: torch.nn.Module, path, prefix: str = 'part.') -> dict:
 @pytest.mark.parametrize(
     'kind',
     [
-        pytest.param(kind, marks=[pytest.mark.cls] * (kind == 'head'))
+        pytest.param(kind, marks=[pytest.mark.cls] * kind.endswith('head'))
         for kind in MODULES
     ],
 )
