@@ -46,6 +46,7 @@ def main() -> None:
             for row in rows:
                 append_row(settings.rows, row)
             measured += rows
+            print(f'{work_dir}: {len(rows)} rows')
     print(draw_faithfulness(measured))
 
 

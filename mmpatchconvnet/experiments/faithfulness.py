@@ -47,7 +47,7 @@ def share_inside(maps: Array, masks: Array) -> Array:
     """The share of each map that lies inside its mask, 0..1.
 
     Args:
-        maps: (L, H, W), 0 or more, none of them all zero.
+        maps: (L, H, W), 0 or more; the share of a map of zeros is 0.
         masks: (L, H, W) bool.
 
     Example:
@@ -55,7 +55,8 @@ def share_inside(maps: Array, masks: Array) -> Array:
         >>> share_inside(maps, maps > 1)
         array([0.75])
     """
-    return (maps * masks).sum((1, 2)) / maps.sum((1, 2))
+    total = maps.sum((1, 2))
+    return (maps * masks).sum((1, 2)) / np.where(total > 0, total, 1)
 
 
 def points_inside(maps: Array, masks: Array) -> Array:
@@ -148,7 +149,7 @@ def measure(
     found: dict[str, list[dict[str, Array]]] = {name: [] for name in explainer.methods}
     random, count = np.random.default_rng(0), 0
     for picture in islice(readable(pictures), 0, None, every):
-        objects = masks.of(picture.relative) if masks else None
+        objects = masks.of(picture) if masks else None
         if objects is not None and not objects.any():
             continue
         explained = explainer(picture, labels_by(objects), random)

@@ -97,7 +97,7 @@ def confusions(
     }
     random = np.random.default_rng(0)
     for picture in islice(readable(folder), limit):
-        objects = masks.of(picture.relative)
+        objects = masks.of(picture)
         truth = (objects * np.arange(1, count)[:, None, None]).max(0)
         explained = explainer(picture, all_labels, random)
         chosen = {

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from pycocotools.coco import COCO
 
+from mmpatchconvnet.inference.pictures import Picture
+
 Array = np.ndarray
 
 
@@ -49,19 +51,26 @@ class ObjectMasks:
             if name in classes
         }
 
-    def of(self, name: str) -> Array:
+    def of(self, picture: Picture) -> Array:
         """The pixels of each class in a picture, (K, H, W) bool.
 
         Raises:
-            ValueError: The file does not list this picture.
+            ValueError: The file does not list this picture, or with another size.
         """
+        name, (height, width) = picture.relative, picture.image.shape[:2]
         if name not in self.ids:
             raise ValueError(
                 f'{self.file} does not list {name}: give the annotations of these '
                 'pictures.'
             )
         image = self.coco.imgs[self.ids[name]]
-        masks = np.zeros((self.count, image['height'], image['width']), bool)
+        if (image['height'], image['width']) != (height, width):
+            raise ValueError(
+                f'{self.file} lists {name} with {image["width"]}x{image["height"]} '
+                f'pixels, but it has {width}x{height}: give the annotations of these '
+                'pictures.'
+            )
+        masks = np.zeros((self.count, height, width), bool)
         for one in self.coco.imgToAnns[image['id']]:
             if one['category_id'] in self.labels:
                 masks[self.labels[one['category_id']]] |= self.coco.annToMask(one) > 0

@@ -22,6 +22,7 @@ from mmpatchconvnet.attention.placement import Axis, Placement
 from mmpatchconvnet.config_files import ConfigError
 from mmpatchconvnet.inference.host_model import HostModel, in_scope
 from mmpatchconvnet.inference.pictures import Picture
+from mmpatchconvnet.inference.results import Classification
 from mmpatchconvnet.models import AttentionPooling
 
 Array = np.ndarray
@@ -99,10 +100,11 @@ class Explainer:
         self.module, self.pipeline = host.module, host.pipeline
         self.classes, self.scope = list(host.classes), host.scope
         neck = getattr(self.module, 'neck', None)
-        if neck is None:
+        if host.kind is not Classification or neck is None:
             raise ConfigError(
-                f'{work_dir} has a model without a neck: give a classifier with '
-                'AttentionPooling or GlobalAveragePooling.'
+                f'{work_dir} has no classifier with a pooling as its neck '
+                f'({type(self.module).__name__}): give one with AttentionPooling or '
+                'GlobalAveragePooling.'
             )
         self.methods: tuple[str, ...] = METHODS[1:]
         self.pooling, self.per_class = type(neck).__name__, False

@@ -69,7 +69,7 @@ def plot_faithfulness(rows: Sequence[Row], out_path: str | os.PathLike) -> None:
         labelcolor=INK,
     )
     figure.suptitle(
-        f'{data[0]}: pixels are shown or removed where the map is largest first',
+        f'{data[0]}: pixels are shown, or removed, where the map is largest first',
         color=GREY,
         fontsize=11,
     )

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -41,6 +42,7 @@ from mmpatchconvnet.experiments.saliency import (
     cam_maps,
     to_shares,
 )
+from mmpatchconvnet.inference.pictures import read_picture
 from mmpatchconvnet.visualization.faithfulness import plot_faithfulness
 
 MASK = np.zeros((4, 4), bool)
@@ -53,6 +55,7 @@ def test_share_and_pointing_by_hand():
     maps = np.stack([ORDER, MASK, ~MASK]).astype(float)
     inside = 1 + 2 + 5 + 6
     np.testing.assert_allclose(share_inside(maps, masks), [inside / 120, 1, 0])
+    assert share_inside(0 * maps, masks).tolist() == [0, 0, 0]
     assert points_inside(maps, masks).tolist() == [False, True, False]
     maps[0, 0, 2] = 99
     assert points_inside(maps, masks).tolist() == [True, True, False]
@@ -235,16 +238,29 @@ def test_without_masks_the_class_of_the_highest_score_is_measured(
         measure(work_dir('classifier'), tmp_path)
 
 
+@pytest.mark.seg
+def test_a_segmentor_is_refused(work_dir):
+    pytest.importorskip('pytorch_grad_cam', reason='needs grad-cam')
+    with pytest.raises(ValueError, match=r'has no classifier .*\(EncoderDecoder\)'):
+        Explainer(work_dir('upernet'))
+
+
+def read_as(path, name):
+    return replace(read_picture(path), relative=name)
+
+
 @pytest.mark.cls
 def test_masks_of_other_pictures_are_refused(pictures, coco, tmp_path):
     from mmpatchconvnet.datasets import CLASSES
 
     masks = ObjectMasks(coco, list(CLASSES))
-    found = masks.of('4.png')
+    found = masks.of(read_as(pictures / '4.png', '4.png'))
     assert found.shape == (6, 80, 64) and found[0, :, :40].all()
     assert found[1, :, 40:].all() and found.sum() == 80 * 64
     with pytest.raises(ValueError, match=r'coco\.json does not list x\.png'):
-        masks.of('x.png')
+        masks.of(read_as(pictures / '4.png', 'x.png'))
+    with pytest.raises(ValueError, match=r'0\.png with 96x64 pixels, but it has 64x80'):
+        masks.of(read_as(pictures / '4.png', '0.png'))
     with pytest.raises(ValueError, match=r"no category 'dog'"):
         ObjectMasks(coco, ['ball', 'dog'])
     for text in ('[]', 'no json', '{"images": []}'):
