@@ -154,3 +154,14 @@ def test_maps_larger_than_pillow_allows_are_read(tmp_path, monkeypatch):
     cfg = maps_config(write_maps(tmp_path))
     assert sentences(cfg, stops=True) == ''
     assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_label_maps_that_no_step_loads_may_be_missing(tmp_path):
+    cfg = maps_config(write_maps(tmp_path))
+    (tmp_path / 'labels/val/1.png').unlink()
+    settings = cfg.val_dataloader.dataset
+    assert 'label maps missing' in sentences(cfg, True)
+    settings.pipeline = [
+        step for step in settings.pipeline if step.type != 'LoadAnnotations'
+    ]
+    assert sentences(cfg, True) == ''
