@@ -233,7 +233,9 @@ class LabelMaps(Layout):
                 f'write {label + reduces(self.source)} instead of {IGNORED}'
             )
         told = f'{self.findings.title}: no pixel of {shown} in {number} label maps'
-        stops = self.source.training and self._is_single()
+        # A class may be rarer than the maps that were read, unless 255 stands for it.
+        is_sure = self.pixels[IGNORED] or number >= self.findings.totals['label maps']
+        stops = self.source.training and self._is_single() and is_sure
         sentences = self.findings.errors if stops else self.findings.warnings
         sentences.append(f'{told}: {remedy}.')
 

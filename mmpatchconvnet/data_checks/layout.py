@@ -114,7 +114,10 @@ class Layout:
             examine = partial(examine_whole, load=self._loader())
         # Only one thread may change Pillow's limit.
         with unlimited_pillow(), ThreadPoolExecutor() as pool:
-            self._open(track(present), pool.map(examine, present))
+            try:
+                self._open(track(present), pool.map(examine, present))
+            finally:
+                pool.shutdown(cancel_futures=True)  # at Ctrl-C, the files not yet read
         return self.findings
 
     def _present(self) -> list[DataFile]:

@@ -1,8 +1,8 @@
 """The checks of data that run before every training and test.
 
-All annotations are looked at, but for the limits of `coco_pictures.MAX_BYTES`. Of a data
-set at most `layout.MAX_LOOKED_FOR` files must exist, and `layout.MAX_OPENED` are opened.
-`mmpatchconvnet check` looks at all of them.
+All annotations are looked at, but for the limits of `coco_pictures.MAX_BYTES`. At most
+`layout.MAX_LOOKED_FOR` files of a data set must exist, and `layout.MAX_OPENED` are
+opened. `mmpatchconvnet check` looks at all of them.
 """
 
 from collections.abc import Iterable, Iterator

@@ -100,6 +100,24 @@ def test_a_rare_class_is_searched_in_further_maps(tmp_path, monkeypatch):
     assert sentences(cfg, True, TRAIN) == ''
 
 
+@pytest.mark.parametrize('unlabelled', [0, 255])
+def test_a_class_that_was_not_seen_is_an_error_only_if_that_is_sure(
+    tmp_path, monkeypatch, unlabelled
+):
+    monkeypatch.setattr('mmpatchconvnet.data_checks.layout.MAX_OPENED', 2)
+    monkeypatch.setattr('mmpatchconvnet.data_checks.label_maps.MAX_SEARCHED', 1)
+
+    def save(values, path):
+        save_gray(np.where(values == 2, unlabelled, 0).astype('u1'), path)
+
+    cfg = maps_config(
+        write_maps(tmp_path, save), metainfo=dict(classes=('background', 'coin'))
+    )
+    told = 'no pixel of coin in 3 label maps'
+    assert told in sentences(cfg, unlabelled == 255, TRAIN)
+    assert sentences(cfg, unlabelled != 255, TRAIN) == ''
+
+
 def test_pictures_with_another_suffix_are_counted(tmp_path):
     cfg = maps_config(write_maps(tmp_path))
     for path in list(tmp_path.glob('images/train/[01].jpg')):
