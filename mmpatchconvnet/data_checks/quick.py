@@ -30,9 +30,9 @@ def check_data(cfg: Config, dataloaders: Iterable[str]) -> list[Findings]:
     return [one.check() for one in layouts] + list(check_together(sources))
 
 
-def layout_of(source: DataSource) -> Layout | None:
-    """The layout of a data set, None if it cannot be checked."""
-    return next((one(source) for one in LAYOUTS if one.fits(source)), None)
+def layout_of(source: DataSource, whole: bool = False) -> Layout | None:
+    """The layout of a data set, None if it cannot be checked; see `Layout`."""
+    return next((one(source, whole) for one in LAYOUTS if one.fits(source)), None)
 
 
 def check_together(sources: list[DataSource]) -> Iterator[Findings]:

@@ -20,6 +20,7 @@ REMEDY = (
     'copy it again, remove it from the data, or train with --skip-bad-files to go on '
     'without such files.'
 )
+REMEDY_IF_SCORED = 'copy it again or remove it from the data.'
 
 
 class BadDataError(ValueError):
@@ -80,13 +81,16 @@ def build_guarded(settings: dict, skipped: Path | None, name: str) -> Any:
             raise empty from None
         raise
     parts = list(without_wrappers(dataset))
+    remedy = REMEDY
+    if name == 'test' or (skipped and name == 'val'):
+        remedy = REMEDY_IF_SCORED
     if skipped and name != 'train':
         for one in parts:
             leave_out_broken(one, skipped)
         count_again(dataset)
         skipped = None  # no other sample may take the place of one that is scored
     for one in parts:
-        one.pipeline = GuardedPipeline(one.pipeline, skipped)
+        one.pipeline = GuardedPipeline(one.pipeline, skipped, remedy)
     if hasattr(dataset, '__len__') and not len(dataset):
         raise empty
     return dataset
@@ -170,13 +174,16 @@ class GuardedPipeline:
     Args:
         pipeline: The data set's own, mmengine's `Compose`.
         skipped: Where the names of skipped files go; None raises instead.
+        remedy: What to do, with which the error ends.
 
     Raises:
         BadDataError: The file, the reason and what to do.
     """
 
-    def __init__(self, pipeline: Any, skipped: Path | None = None) -> None:
-        self.pipeline, self.skipped = pipeline, skipped
+    def __init__(
+        self, pipeline: Any, skipped: Path | None = None, remedy: str = REMEDY
+    ) -> None:
+        self.pipeline, self.skipped, self.remedy = pipeline, skipped, remedy
         self.in_a_row = 0
 
     @property
@@ -196,7 +203,7 @@ class GuardedPipeline:
                 raise BadDataError(
                     f'{MAX_SKIPPED} files in a row cannot be read, the last is {error}'
                 ) from None
-            note(self.skipped, str(error).removesuffix(f': {REMEDY}'))
+            note(self.skipped, str(error).removesuffix(f': {self.remedy}'))
             return None
         self.in_a_row = 0
         return sample
@@ -204,7 +211,7 @@ class GuardedPipeline:
     def _run(self, data: dict) -> Any:
         fault = find_broken(data, self.transforms)
         if fault:
-            raise BadDataError(f'{fault}: {REMEDY}')
+            raise BadDataError(f'{fault}: {self.remedy}')
         sample: Any = data
         for step in self.transforms:
             name = type(step).__name__
@@ -213,7 +220,8 @@ class GuardedPipeline:
             except Exception as error:
                 if not name.startswith('Load') or 'img_path' not in data:
                     raise
-                raise BadDataError(_tell(name, data, error)) from None
+                fault = _tell(name, data, error)
+                raise BadDataError(f'{fault}: {self.remedy}') from None
             if sample is None:
                 return None
         return sample
@@ -225,7 +233,7 @@ def _tell(step: str, data: dict, error: Exception) -> str:
     if 'Annotation' in step:
         label_map = data.get('seg_map_path')
         path = label_map or f'the annotations of {path}'
-    return f'{path} {why_unread(error, path)}: {REMEDY}'
+    return f'{path} {why_unread(error, path)}'
 
 
 def skipped_files(work_dir: str | Path) -> list[str]:

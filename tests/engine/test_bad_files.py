@@ -139,3 +139,17 @@ def test_label_maps_that_no_step_loads_may_be_missing(tmp_path):
     ]
     (tmp_path / 'labels/val/1.png').unlink()
     assert len(read(build_guarded(settings, None, 'test'))) == 2
+
+
+@pytest.mark.cls
+@pytest.mark.parametrize(
+    ('name', 'skips', 'told'),
+    [('val', False, True), ('val', True, False), ('test', False, False)],
+)
+def test_skipping_is_named_only_where_it_helps(tmp_path, name, skips, told):
+    settings = config_of('folders', tmp_path).val_dataloader.dataset
+    (tmp_path / 'val/leaf/1.jpg').write_bytes(b'text')
+    dataset = build_guarded(settings, tmp_path / SKIPPED if skips else None, name)
+    with pytest.raises(BadDataError, match=r'leaf/1.jpg cannot be read') as caught:
+        read(dataset)
+    assert ('--skip-bad-files' in str(caught.value)) == told
