@@ -41,6 +41,7 @@ class ClassFolders(Layout):
         settings = source.settings
         return (
             not settings.get('ann_file')
+            and not settings.get('split')  # of which ImageNet makes an ann_file
             and settings.get('with_label', True)
             and source.loads_by('CustomDataset')
             and source.is_local

@@ -16,12 +16,14 @@ from mmpatchconvnet.data_checks.coco_annotations import (
     check_ids,
     faults_of,
     is_side,
+    lacks_polygon,
     look_up,
+    mask_faults,
     place_of,
     why_dropped,
 )
 from mmpatchconvnet.data_checks.findings import Findings
-from mmpatchconvnet.data_checks.sources import DataSource
+from mmpatchconvnet.data_checks.sources import DataSource, classes_of
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ def use_of(source: DataSource) -> Use:
     ]
     compared = [name for one in metrics for name in _listed(one.get('metric', 'bbox'))]
     return Use(
-        classes=source.classes or source.known,
+        classes=classes_of(settings, source.kind) or (),
         training=source.training,
         masks=bool(source.step('LoadAnnotations').get('with_mask')),
         scored=bool(metrics),
+        scored_by_file=any(one.get('ann_file') for one in metrics),
         scored_masks='segm' in compared,
         min_size=(settings.get('filter_cfg') or {}).get('min_size', 0),
+        is_part=source.is_part,
     )
 
 
@@ -65,7 +69,7 @@ def read_coco(path: Path, findings: Findings) -> Json | None:
             if not isinstance(content[key], list):
                 raise TypeError(f'{key} is not a list')
         for category in content['categories']:
-            category['name'], category['id']
+            hash((category['name'], category['id']))
         if not isinstance(content.setdefault('annotations', []), list):
             raise TypeError('annotations is not a list')
     except (ValueError, KeyError, TypeError, OSError) as error:
@@ -126,8 +130,12 @@ def check_content(content: Json, use: Use, findings: Findings) -> list[Object]:
         file = picture.get('file_name') if picture else None
         faults = list(faults_of(annotation, picture, use))
         reason = None
-        if not faults:
+        if not any(fault.stops for fault in faults):
             reason = why_dropped(annotation, picture, category_of, use)
+            wrong = list(mask_faults(annotation, picture, reason, use))
+            if not wrong and not reason and lacks_polygon(annotation, use):
+                reason = kinds.NO_POLYGON
+            faults += wrong
         if faults or reason:
             place = place_of(annotation, number, file)
         for fault in faults:
@@ -168,7 +176,7 @@ def check_pictures(images: list, use: Use, findings: Findings) -> dict[Any, Json
             findings.add(kinds.TOO_SMALL, place, file)
         if look_up(pictures, image.get('id')) is not None:
             findings.add(kinds.SAME_PICTURE_ID, f'{image["id"]!r} of {place}', file)
-        elif isinstance(image.get('id'), (int, str)):
+        elif isinstance(image.get('id'), (int, float, str)):
             pictures[image['id']] = image
         if file and file in files:
             findings.add(kinds.SAME_FILE, place, file)
@@ -188,20 +196,22 @@ def check_pictures(images: list, use: Use, findings: Findings) -> dict[Any, Json
 def conclude(used: list[Object], pictures: dict, use: Use, findings: Findings) -> None:
     """Say what is left out, and whether anything is left."""
     total, count = findings.totals['objects'], len(used)
+    # Other data sets of the dataloader may have the objects.
+    empty = findings.warnings if use.is_part else findings.errors
     if findings.dropped and pictures:
         verb = 'dropped by mmdet' if use.training else 'that cannot be found'
         told = findings.dropped_sentence(verb)
         if not count and not any(kind.stops for kind in findings.groups):
-            findings.errors.append(f'{told}: fix them, as none is left.')
+            empty.append(f'{told}: fix them, as none is left.')
         elif set(findings.dropped) != {kinds.CHOSEN}:
             findings.warnings.append(f'{told}: fix them to use them.')
     elif not total and pictures and (use.training or use.scored):
         what = 'train on' if use.training else 'score'
-        findings.errors.append(
+        empty.append(
             f'{findings.title} has no annotations: give one with objects to {what}.'
         )
     if use.training and used and all(one.crowd for one in used):
-        findings.errors.append(
+        empty.append(
             f'{findings.title}: all {count} objects have iscrowd=1, which training '
             'ignores: set iscrowd=0 for single objects.'
         )

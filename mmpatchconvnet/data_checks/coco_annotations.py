@@ -19,17 +19,21 @@ class Use:
         classes: The names of the categories that count; () for all of them.
         training: Whether a model is trained on it.
         masks: Whether the pipeline loads masks.
-        scored: Whether a metric of pycocotools reads it.
+        scored: Whether a metric of pycocotools scores it.
+        scored_by_file: Whether that metric reads the file itself.
         scored_masks: Whether that metric compares masks.
         min_size: Pictures with a shorter side are left out of training.
+        is_part: Whether other data sets are read with it.
     """
 
     classes: tuple[str, ...] = ()
     training: bool = True
     masks: bool = False
     scored: bool = False
+    scored_by_file: bool = False
     scored_masks: bool = False
     min_size: float = 0
+    is_part: bool = False
 
 
 def place_of(annotation: Json, number: int, file: str | None) -> str:
@@ -72,9 +76,10 @@ def check_ids(annotations: list, pictures: dict, use: Use, findings: Findings) -
             continue
         own = annotation['id']
         found = []
-        if not isinstance(own, int):
-            found += [kinds.TEXT_ID] if use.scored or not isinstance(own, str) else []
-        elif own == 0 and use.scored:
+        if not _is_number(own) or own != int(own):
+            is_text = isinstance(own, str)
+            found += [kinds.TEXT_ID] if use.scored_by_file or not is_text else []
+        elif own == 0 and use.scored_by_file:
             found.append(kinds.ZERO_ID)
         if isinstance(own, (int, str, float)):
             found += [kinds.SAME_ID] if own in seen else []
@@ -94,7 +99,7 @@ def faults_of(annotation: Json, picture: Json | None, use: Use) -> Iterator[Kind
     if not all(isinstance(one, (int, float, str, type(None))) for one in references):
         yield kinds.BAD_REFERENCE
     if 'iscrowd' not in annotation:
-        yield kinds.NO_CROWD_SCORED if use.scored else kinds.NO_CROWD
+        yield kinds.NO_CROWD_SCORED if use.scored_by_file else kinds.NO_CROWD
     box, area = annotation.get('bbox'), annotation.get('area')
     is_box = isinstance(box, (list, tuple)) and len(box) == 4
     if box is not None and not (is_box and all(map(_is_number, box))):
@@ -108,8 +113,6 @@ def faults_of(annotation: Json, picture: Json | None, use: Use) -> Iterator[Kind
     over = max(-x, -y, x + width - picture['width'], y + height - picture['height'])
     if over > 1 and _overlaps(box, picture):
         yield kinds.BEYOND
-    if use.masks or use.scored_masks:
-        yield from mask_faults(annotation.get('segmentation'), picture, use)
 
 
 def _has_size(picture: Json) -> bool:
@@ -123,8 +126,20 @@ def _overlaps(box: list, picture: Json) -> bool:
     return across > 0 and down > 0
 
 
-def mask_faults(mask: Any, picture: Json, use: Use) -> Iterator[Kind]:
-    """What is wrong with a segmentation: polygons, or a dict of an RLE."""
+def mask_faults(
+    annotation: Json, picture: Json | None, dropped: str | None, use: Use
+) -> Iterator[Kind]:
+    """What is wrong with a segmentation: polygons, or a dict of an RLE.
+
+    Those of dropped objects are read by a metric only, unless their category is not
+    scored either.
+    """
+    needed = use.masks or use.scored_masks
+    if dropped:
+        needed = use.scored_masks and dropped not in (kinds.CHOSEN, kinds.NO_CATEGORY)
+    if not needed or not picture or not _has_size(picture):
+        return
+    mask = annotation.get('segmentation')
     if not mask:
         yield kinds.NO_MASK
     elif isinstance(mask, list):
@@ -157,18 +172,22 @@ def why_dropped(
     if picture is None:
         return 'of pictures that the file does not list'
     if look_up(category_of, category) is None:
-        return 'of categories that the file does not list'
+        return kinds.NO_CATEGORY
     if use.classes and category_of[category] not in use.classes:
         return kinds.CHOSEN
     if annotation.get('ignore'):
         return 'marked with ignore'
-    box, mask = annotation['bbox'], annotation.get('segmentation')
+    box = annotation['bbox']
     if min(box[2:]) < 1:
         return 'less than 1 pixel wide or high'
     if _has_size(picture) and not _overlaps(box, picture):
         return 'outside the picture'
     if annotation['area'] <= 0:
         return 'with an area of 0 or less'
-    if use.masks and isinstance(mask, list) and not any(map(_is_polygon, mask)):
-        return 'with no polygon of three points'
     return None
+
+
+def lacks_polygon(annotation: Json, use: Use) -> bool:
+    """Whether mmdet ignores an object as it finds no polygon in its sound mask."""
+    mask = annotation.get('segmentation')
+    return use.masks and isinstance(mask, list) and not any(map(_is_polygon, mask))

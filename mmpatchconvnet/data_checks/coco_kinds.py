@@ -92,5 +92,7 @@ TOO_SMALL = Kind(
     'lower it to use them',
     stops=False,
 )
+NO_POLYGON = 'with no polygon of three points'
+NO_CATEGORY = 'of categories that the file does not list'
 # The only reason to drop an object that is a choice.
 CHOSEN = 'of categories that metainfo.classes leaves out'

@@ -65,7 +65,7 @@ class CocoFile(Layout):
         if not isinstance(file, str) or not file or '://' in file:
             return False
         is_file = source.is_local and Path(source.root, file).is_file()
-        return is_file and source.loads_by('CocoDataset')
+        return is_file and source.loads_by('CocoDataset', 'parse_data_info')
 
     def list_files(self) -> list[DataFile]:
         source, use = self.source, use_of(self.source)

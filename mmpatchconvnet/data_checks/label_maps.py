@@ -76,6 +76,7 @@ class LabelMaps(Layout):
         self.folder = source.folder('img_path')
         super().__init__(source, self.folder, whole)
         self.pixels: Counter[int] = Counter()
+        self.ignored = ignored_labels(source)
         self.readable = bool(
             (self.names if whole else source.classes and not source.known)
             and source.settings.get('seg_map_suffix', '.png') == '.png'
@@ -113,7 +114,7 @@ class LabelMaps(Layout):
         findings.totals['pictures'] = len(files)
         maps_named = [file for file in files if file.label_map]
         findings.totals['label maps'] = len(maps_named)
-        for file in maps_named:
+        for file in self.looked_for(maps_named):
             why = file.label_map and why_absent(file.label_map)
             if why and file.label_map:
                 self.blame('label maps', why, file.label_map, file.name)
@@ -125,7 +126,7 @@ class LabelMaps(Layout):
 
     def class_counts(self) -> dict[str, int]:
         counts = {name: self.pixels[label] for label, name in enumerate(self.names)}
-        unlabelled = sum(self.pixels[one] for one in ignored_labels(self.source))
+        unlabelled = sum(self.pixels[one] for one in self.ignored)
         return {**counts, '(not labelled)': unlabelled} if unlabelled else counts
 
     def conclude(self, opened: list[DataFile]) -> None:
@@ -154,6 +155,8 @@ class LabelMaps(Layout):
 
     def _map_folder(self) -> Path | None:
         prefix = (self.source.settings.get('data_prefix') or {}).get('seg_map_path')
+        if not self.source.step('LoadAnnotations'):
+            return None  # as in a test without labels
         return Path(self.source.root, prefix) if prefix else None
 
     def _list_images(self, suffix: str) -> list[str]:
@@ -196,7 +199,7 @@ class LabelMaps(Layout):
         values, counts = np.unique(labels, return_counts=True)
         stored = Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         own = as_trained(stored, reduces(self.source))
-        wrong = {*own} - ignored_labels(self.source)
+        wrong = {*own} - self.ignored
         wrong = {one for one in wrong if one >= len(self.names)}
         if wrong:
             findings.add(beyond_classes(self.source, min(wrong)), place, file.name)
@@ -230,7 +233,9 @@ class LabelMaps(Layout):
                 f'write {label + reduces(self.source)} instead of {IGNORED}'
             )
         told = f'{self.findings.title}: no pixel of {shown} in {number} label maps'
-        stops = self.source.training and self._is_single()
+        # A class may be rarer than the maps that were read, unless 255 stands for it.
+        is_sure = self.pixels[IGNORED] or number >= self.findings.totals['label maps']
+        stops = self.source.training and self._is_single() and is_sure
         sentences = self.findings.errors if stops else self.findings.warnings
         sentences.append(f'{told}: {remedy}.')
 

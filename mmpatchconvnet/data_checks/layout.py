@@ -27,6 +27,7 @@ from mmpatchconvnet.data_checks.picture_files import (
 from mmpatchconvnet.data_checks.sources import DataSource
 from mmpatchconvnet.pillow_limit import unlimited_pillow
 
+MAX_LOOKED_FOR = 20_000  # files of a data set that must exist before training
 MAX_OPENED = 64  # files of a data set that are opened before training
 SKIP = 'copy it again, remove it, or train with --skip-bad-files'
 # How a sentence on several files says what `picture_files` says of one.
@@ -113,19 +114,26 @@ class Layout:
             examine = partial(examine_whole, load=self._loader())
         # Only one thread may change Pillow's limit.
         with unlimited_pillow(), ThreadPoolExecutor() as pool:
-            self._open(track(present), pool.map(examine, present))
+            try:
+                self._open(track(present), pool.map(examine, present))
+            finally:
+                pool.shutdown(cancel_futures=True)  # at Ctrl-C, the files not yet read
         return self.findings
 
     def _present(self) -> list[DataFile]:
-        """The pictures that exist and hold something."""
+        """The pictures that exist and hold something; before training, of some."""
         present = []
-        for file in self.files:
+        for file in self.looked_for(self.files):
             why = why_absent(file.path)
             if why is None:
                 present.append(file)
             else:
                 self.blame('pictures', why, file.path, file.name)
         return present
+
+    def looked_for(self, files: list[DataFile]) -> list[DataFile]:
+        """The files of which it is checked whether they exist."""
+        return files if self.whole else evenly(files, MAX_LOOKED_FOR)
 
     def _open(
         self,

@@ -48,15 +48,25 @@ class Header:
 def read_header(path: str | os.PathLike) -> Header | None:
     """The header of a file, None if it is none of `BY_PILLOW`; no pixel is decoded.
 
-    What Pillow makes of a TIFF of many bands or pages differs from what others do.
+    What Pillow makes of a TIFF of many bands or pages differs from what others do, and
+    so does an orientation in a WebP file or in XMP, which OpenCV does not see.
     """
     try:
         with unlimited_pillow(), Image.open(path, formats=BY_PILLOW) as picture:
             orientation = picture.getexif().get(ORIENTATION, 1)
+            if orientation != 1 and not _has_exif(picture):
+                return None
             width, height = picture.size
             return Header(width, height, picture.mode, orientation)
     except Exception:  # of many kinds, from damaged files
         return None
+
+
+def _has_exif(picture: Image.Image) -> bool:
+    """Whether OpenCV reads the orientation too."""
+    exif = Image.Exif()
+    exif.load(picture.info.get('exif') or b'')
+    return ORIENTATION in exif and picture.format != 'WEBP'
 
 
 def why_absent(path: str | os.PathLike) -> str | None:

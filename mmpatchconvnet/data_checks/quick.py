@@ -1,8 +1,8 @@
 """The checks of data that run before every training and test.
 
-All annotations and the names of all files are looked at, but for the limits of
-`coco_pictures.MAX_BYTES`; of the files themselves a few are opened, at most
-`layout.MAX_OPENED` of a data set. `mmpatchconvnet check` looks at all of them.
+All annotations are looked at, but for the limits of `coco_pictures.MAX_BYTES`. At most
+`layout.MAX_LOOKED_FOR` files of a data set must exist, and `layout.MAX_OPENED` are
+opened. `mmpatchconvnet check` looks at all of them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,9 +30,9 @@ def check_data(cfg: Config, dataloaders: Iterable[str]) -> list[Findings]:
     return [one.check() for one in layouts] + list(check_together(sources))
 
 
-def layout_of(source: DataSource) -> Layout | None:
-    """The layout of a data set, None if it cannot be checked."""
-    return next((one(source) for one in LAYOUTS if one.fits(source)), None)
+def layout_of(source: DataSource, whole: bool = False) -> Layout | None:
+    """The layout of a data set, None if it cannot be checked; see `Layout`."""
+    return next((one(source, whole) for one in LAYOUTS if one.fits(source)), None)
 
 
 def check_together(sources: list[DataSource]) -> Iterator[Findings]:
@@ -46,7 +46,9 @@ def check_together(sources: list[DataSource]) -> Iterator[Findings]:
 def compare(training: DataSource, other: DataSource) -> Findings:
     """Pictures must differ, and folders be the same classes."""
     findings = Findings('')
-    keys = ('ann_file', 'data_root', 'data_prefix', 'indices')
+    keys = ('ann_file', 'data_root', 'data_prefix', 'indices', 'split')
+    if not training.is_local:
+        return findings  # a data set of its own may choose its files otherwise
     if all(training.settings.get(key) == other.settings.get(key) for key in keys):
         findings.warnings.append(
             f'{other.name} reads the pictures of {training.name}: its scores say '

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.fileio import list_from_file
 from mmengine.registry import TRANSFORMS
 
 from mmpatchconvnet.config_files import ConfigError, datasets_of, resolve_type
@@ -25,6 +26,7 @@ class DataSource:
         name: Its dataloader.
         cfg: The config.
         evaluators: The metrics of its dataloader.
+        is_part: Whether its dataloader reads others too.
     """
 
     settings: dict
@@ -32,6 +34,7 @@ class DataSource:
     name: str
     cfg: Config
     evaluators: list[dict] = field(default_factory=list)
+    is_part: bool = False
 
     @property
     def training(self) -> bool:
@@ -71,13 +74,18 @@ class DataSource:
             prefix = next((prefix[key] for key in keys if prefix.get(key)), '')
         return Path(self.root, prefix)
 
-    def loads_by(self, name: str) -> bool:
-        """Whether it loads its data by the method of this class of a host.
+    def loads_by(self, name: str, *methods: str) -> bool:
+        """Whether it loads its data by `load_data_list`, and other methods, of this
+        class of a host.
 
-        A subclass with its own method may number the labels in another order.
+        A subclass with its own method may number the labels in another order, or read
+        other fields, as `CocoPanopticDataset` does.
         """
-        load = getattr(self.kind, 'load_data_list', None)
-        return getattr(load, '__qualname__', '') == f'{name}.load_data_list'
+        return all(
+            getattr(getattr(self.kind, method, None), '__qualname__', '')
+            == f'{name}.{method}'
+            for method in ('load_data_list', *methods)
+        )
 
     def step(self, kind: str) -> dict:
         """The first step of the pipeline of a type, without its scope; {} if none."""
@@ -113,9 +121,11 @@ def sources_of(cfg: Config, dataloader: str) -> Iterator[DataSource]:
     metrics = cfg.get(dataloader.replace('_dataloader', '_evaluator')) or []
     metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
     evaluators = [one for one in metrics if isinstance(one, dict)]
-    for settings in datasets_of(cfg, dataloader):
+    parts = list(datasets_of(cfg, dataloader))
+    for settings in parts:
         kind = resolve_type(settings, cfg.get('default_scope'))
-        yield DataSource(settings, kind, dataloader, cfg, evaluators)
+        is_part = len(parts) > 1
+        yield DataSource(settings, kind, dataloader, cfg, evaluators, is_part)
 
 
 def is_local(dataset: dict, dataset_class: type | None) -> bool:
@@ -123,16 +133,19 @@ def is_local(dataset: dict, dataset_class: type | None) -> bool:
     downloads = dataset_class is not None and (
         'download' in inspect.signature(dataset_class).parameters
     )
-    remote = dataset.get('backend_args') or '://' in (dataset.get('data_root') or '')
-    return not downloads and not remote
+    # Of the data set, or of a step that loads pictures from elsewhere.
+    remote = any(find_settings('backend_args', dataset))
+    return not (downloads or remote or '://' in (dataset.get('data_root') or ''))
 
 
 def classes_of(dataset: dict, dataset_class: type | None) -> tuple[str, ...] | None:
     """The classes in the settings of a data set, or else the defaults of its class."""
     given = (dataset.get('metainfo') or {}).get('classes') or dataset.get('classes')
     if isinstance(given, str):  # the data set reads a file of names
-        if '://' in given or Path(given).expanduser().is_file():
+        if '://' in given:
             return None
+        if Path(given).expanduser().is_file():
+            return tuple(list_from_file(Path(given).expanduser()))
         raise ConfigError(
             f'classes={given!r} is not a file of class names: write ({given!r},) for a '
             'single class.'

@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from mmpatchconvnet.data_checks.findings import Findings
 from mmpatchconvnet.data_checks.layout import Layout, Track
-from mmpatchconvnet.data_checks.quick import LAYOUTS, check_together
+from mmpatchconvnet.data_checks.quick import check_together, layout_of
 from mmpatchconvnet.data_checks.sources import DataSource, sources_of
 
 
@@ -37,11 +37,8 @@ def check_everything(
     sources = [one for name in loaders_of(cfg) for one in sources_of(cfg, name)]
     checked: list[Layout | DataSource] = []
     for source in sources:
-        kind = next((one for one in LAYOUTS if one.fits(source)), None)
-        if kind is None:
-            checked.append(source)
-            continue
-        layout = kind(source, whole=True)
-        layout.check(track(source))
-        checked.append(layout)
+        layout = layout_of(source, whole=True)
+        if layout:
+            layout.check(track(source))
+        checked.append(layout or source)
     return checked, list(check_together(sources))

@@ -20,6 +20,7 @@ REMEDY = (
     'copy it again, remove it from the data, or train with --skip-bad-files to go on '
     'without such files.'
 )
+REMEDY_IF_SCORED = 'copy it again or remove it from the data.'
 
 
 class BadDataError(ValueError):
@@ -79,10 +80,17 @@ def build_guarded(settings: dict, skipped: Path | None, name: str) -> Any:
         if 'need at least one array' in str(error):  # of mmengine, to store them
             raise empty from None
         raise
-    for one in without_wrappers(dataset):
-        if skipped and one.test_mode and is_local(one.pipeline):
+    parts = list(without_wrappers(dataset))
+    remedy = REMEDY
+    if name == 'test' or (skipped and name == 'val'):
+        remedy = REMEDY_IF_SCORED
+    if skipped and name != 'train':
+        for one in parts:
             leave_out_broken(one, skipped)
-        one.pipeline = GuardedPipeline(one.pipeline, skipped)
+        count_again(dataset)
+        skipped = None  # no other sample may take the place of one that is scored
+    for one in parts:
+        one.pipeline = GuardedPipeline(one.pipeline, skipped, remedy)
     if hasattr(dataset, '__len__') and not len(dataset):
         raise empty
     return dataset
@@ -90,13 +98,24 @@ def build_guarded(settings: dict, skipped: Path | None, name: str) -> Any:
 
 def without_wrappers(dataset: Any) -> Iterator[Any]:
     """The data sets of mmengine within wrappers such as `ConcatDataset`."""
-    inner = getattr(dataset, 'datasets', None) or getattr(dataset, 'dataset', None)
-    if inner is not None:
-        for one in inner if isinstance(inner, (list, tuple)) else [inner]:
-            yield from without_wrappers(one)
-    elif hasattr(dataset, 'full_init') and hasattr(dataset.pipeline, 'transforms'):
+    inner = inner_of(dataset)
+    for one in inner:
+        yield from without_wrappers(one)
+    if (
+        not inner
+        and hasattr(dataset, 'full_init')
+        and hasattr(dataset.pipeline, 'transforms')
+    ):
         dataset.full_init()
         yield dataset
+
+
+def inner_of(dataset: Any) -> list:
+    """The data sets of a wrapper, none of a data set itself."""
+    inner = getattr(dataset, 'datasets', None)
+    if inner is None:
+        inner = getattr(dataset, 'dataset', [])
+    return list(inner) if isinstance(inner, (list, tuple)) else [inner]
 
 
 def leave_out_broken(dataset: Any, skipped: Path) -> None:
@@ -106,7 +125,7 @@ def leave_out_broken(dataset: Any, skipped: Path) -> None:
     """
     good = []
     for index in range(len(dataset)):
-        fault = find_broken(dataset.get_data_info(index))
+        fault = find_broken(dataset.get_data_info(index), dataset.pipeline.transforms)
         if fault:
             note(skipped, fault)
         else:
@@ -115,20 +134,28 @@ def leave_out_broken(dataset: Any, skipped: Path) -> None:
         dataset.get_subset_(good)
 
 
-def is_local(pipeline: Any) -> bool:
-    """Whether its steps read files from a local disk."""
-    return not any(getattr(step, 'backend_args', None) for step in pipeline.transforms)
+def count_again(dataset: Any) -> None:
+    """Let wrappers such as `ConcatDataset` count the samples that are left."""
+    inner = inner_of(dataset)
+    for one in inner:
+        count_again(one)
+    if inner and hasattr(dataset, 'full_init'):
+        dataset._fully_initialized = False
+        dataset.full_init()
 
 
-def files_of(data: dict) -> list[str]:
-    """The local files of a sample: its picture and label map."""
-    paths = [data.get(key) for key in ('img_path', 'seg_map_path')]
+def files_of(data: dict, steps: list) -> list[str]:
+    """The local files that steps read of a sample: its picture and label map."""
+    if any(getattr(step, 'backend_args', None) for step in steps):
+        return []
+    has_map = any(getattr(step, 'with_seg', False) for step in steps)
+    paths = [data.get('img_path'), data.get('seg_map_path') if has_map else None]
     return [one for one in paths if isinstance(one, str) and '://' not in one]
 
 
-def find_broken(data: dict) -> str | None:
+def find_broken(data: dict, steps: list) -> str | None:
     """The first file of a sample that is missing, empty or truncated, and why."""
-    for path in files_of(data):
+    for path in files_of(data, steps):
         why = why_broken(path)
         if why:
             return f'{path} {why}'
@@ -147,15 +174,17 @@ class GuardedPipeline:
     Args:
         pipeline: The data set's own, mmengine's `Compose`.
         skipped: Where the names of skipped files go; None raises instead.
+        remedy: What to do, with which the error ends.
 
     Raises:
         BadDataError: The file, the reason and what to do.
     """
 
-    def __init__(self, pipeline: Any, skipped: Path | None = None) -> None:
-        self.pipeline, self.skipped = pipeline, skipped
+    def __init__(
+        self, pipeline: Any, skipped: Path | None = None, remedy: str = REMEDY
+    ) -> None:
+        self.pipeline, self.skipped, self.remedy = pipeline, skipped, remedy
         self.in_a_row = 0
-        self.whole: set[str] = set()  # files that this process has looked at
 
     @property
     def transforms(self) -> list:
@@ -174,17 +203,15 @@ class GuardedPipeline:
                 raise BadDataError(
                     f'{MAX_SKIPPED} files in a row cannot be read, the last is {error}'
                 ) from None
-            note(self.skipped, str(error).removesuffix(f': {REMEDY}'))
+            note(self.skipped, str(error).removesuffix(f': {self.remedy}'))
             return None
         self.in_a_row = 0
         return sample
 
     def _run(self, data: dict) -> Any:
-        new = [path for path in files_of(data) if path not in self.whole]
-        fault = find_broken(data) if new and is_local(self.pipeline) else None
+        fault = find_broken(data, self.transforms)
         if fault:
-            raise BadDataError(f'{fault}: {REMEDY}')
-        self.whole.update(new)
+            raise BadDataError(f'{fault}: {self.remedy}')
         sample: Any = data
         for step in self.transforms:
             name = type(step).__name__
@@ -193,7 +220,8 @@ class GuardedPipeline:
             except Exception as error:
                 if not name.startswith('Load') or 'img_path' not in data:
                     raise
-                raise BadDataError(_tell(name, data, error)) from None
+                fault = _tell(name, data, error)
+                raise BadDataError(f'{fault}: {self.remedy}') from None
             if sample is None:
                 return None
         return sample
@@ -205,7 +233,7 @@ def _tell(step: str, data: dict, error: Exception) -> str:
     if 'Annotation' in step:
         label_map = data.get('seg_map_path')
         path = label_map or f'the annotations of {path}'
-    return f'{path} {why_unread(error, path)}: {REMEDY}'
+    return f'{path} {why_unread(error, path)}'
 
 
 def skipped_files(work_dir: str | Path) -> list[str]:

@@ -112,7 +112,11 @@ def coco_config(root: Path, masks: bool = True, **settings: Any) -> Config:
             default_scope='mmdet',
             train_dataloader=loader('train'),
             val_dataloader=loader('val'),
-            val_evaluator=dict(type='CocoMetric', metric=metric),
+            val_evaluator=dict(
+                type='CocoMetric',
+                ann_file=str(root / 'annotations/instances_val.json'),
+                metric=metric,
+            ),
         )
     )
 

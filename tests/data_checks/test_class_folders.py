@@ -72,3 +72,20 @@ def test_both_data_sets_need_the_same_folders_if_no_names_are_set(tmp_path):
     assert re.search("number their folders .*'bark'", sentences(cfg, True))
     (tmp_path / 'train' / 'bark').mkdir()
     assert sentences(cfg, True) == ''
+
+
+def test_splits_of_imagenet_are_not_taken_for_classes(tmp_path):
+    cfg = folders_config(write_folders(tmp_path))
+    for loader, split in ((cfg.train_dataloader, 'train'), (cfg.val_dataloader, 'val')):
+        loader.dataset = dict(type='ImageNet', data_root=str(tmp_path), split=split)
+    assert sentences(cfg, True) == sentences(cfg, False) == ''
+
+
+def test_of_many_files_some_are_looked_for_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmpatchconvnet.data_checks.layout.MAX_LOOKED_FOR', 4)
+    cfg = folders_config(write_folders(tmp_path))
+    for name in ('fruit/0', 'fruit/1'):  # of every two files one
+        (tmp_path / f'train/{name}.jpg').write_bytes(b'')
+    told = sentences(cfg, True, TRAIN)
+    assert 'fruit/0.jpg' in told
+    assert ' 1 of 8 pictures of 0 bytes' in told

@@ -1,5 +1,6 @@
 """Faults of COCO files, each named before training."""
 
+import json
 import math
 import re
 
@@ -324,3 +325,101 @@ def test_no_value_in_a_file_ends_in_a_traceback():
             findings.sentences(stops=True)
 
     check_any()
+
+
+def parts(cfg, *names):
+    """The training data as several data sets, each from a file of its own."""
+    one = cfg.train_dataloader.dataset
+    datasets = [dict(one, ann_file=f'annotations/{name}.json') for name in names]
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=datasets)
+    return cfg
+
+
+def test_a_data_set_without_objects_may_be_one_of_several(tmp_path):
+    cfg = coco_config(write_coco(tmp_path))
+    file = tmp_path / 'annotations/instances_train.json'
+    content = json.loads(file.read_text())
+    (file.parent / 'none.json').write_text(json.dumps({**content, 'annotations': []}))
+    parts(cfg, 'instances_train', 'none')
+    assert sentences(cfg, True, TRAIN) == ''
+    assert 'has no annotations' in sentences(cfg, False, TRAIN)
+
+
+def test_data_sets_that_parse_annotations_in_their_own_way_are_not_checked(tmp_path):
+    edit = annotations(lambda one: (one.pop('bbox'), one.pop('area')), 1)
+    cfg = coco_config(write_coco(tmp_path, edit))
+    assert 'without bbox' in sentences(cfg, True, TRAIN)
+    cfg.train_dataloader.dataset.type = 'CocoPanopticDataset'
+    assert sentences(cfg, True, TRAIN) == ''
+
+
+def test_classes_from_a_file_of_names(tmp_path):
+    cfg = coco_config(write_coco(tmp_path / 'data'))
+    names = tmp_path / 'names.txt'
+    cfg.train_dataloader.dataset.metainfo = dict(classes=str(names))
+    names.write_text('leaf\nfruit\n')
+    assert sentences(cfg, True, TRAIN) == ''
+    names.write_text('fruit\nleaf\n')
+    assert 'keep this order' in sentences(cfg, True, TRAIN)
+
+
+def test_masks_of_objects_that_are_not_used_do_not_matter(tmp_path):
+    def edit(content, split):
+        for one in content['annotations']:
+            if one['category_id'] == 2:
+                del one['segmentation']
+
+    cfg = coco_config(write_coco(tmp_path, edit))
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset.metainfo = dict(classes=('leaf',))
+    assert sentences(cfg, stops=True) == ''
+
+
+def test_a_metric_that_reads_no_file_needs_no_iscrowd(tmp_path):
+    cfg = coco_config(write_coco(tmp_path, annotations(drop('iscrowd'), 1)))
+    assert 'which the metric reads' in sentences(cfg, True, VAL)
+    cfg.val_evaluator.ann_file = None
+    assert sentences(cfg, True, VAL) == ''
+
+
+def test_a_missing_iscrowd_hides_no_other_fault(tmp_path):
+    def change(one):
+        one.pop('iscrowd')
+        one['category_id'] = 9
+
+    told = check(tmp_path, annotations(change), stops=False)
+    assert '4 of 8 objects dropped' in told
+
+
+def test_ids_of_pictures_may_be_whole_reals(tmp_path):
+    def edit(content, split):
+        for one in content['images']:
+            one['id'] = float(one['id'])
+
+    assert check(tmp_path, edit) == check(tmp_path / 'b', edit, stops=False) == ''
+
+
+def test_pictures_behind_a_file_backend_are_not_looked_for(tmp_path):
+    cfg = coco_config(write_coco(tmp_path))
+    (tmp_path / 'images/train/train_1.png').unlink()
+    assert 'missing' in sentences(cfg, True, TRAIN)
+    cfg.train_dataloader.dataset.pipeline[0].backend_args = dict(backend='far')
+    assert sentences(cfg, True, TRAIN) == ''
+
+
+@pytest.mark.parametrize(
+    ('suffix', 'where'),
+    [('.webp', dict(exif=True)), ('.jpg', dict(xmp=b'<x tiff:Orientation="6"/>'))],
+)
+def test_orientations_that_opencv_does_not_see_turn_nothing(tmp_path, suffix, where):
+    def edit(content, split):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        for image in content['images']:
+            image.update(file_name=f'{image["id"]}{suffix}', height=20)
+            path = tmp_path / 'images' / split / image['file_name']
+            more = dict(exif=exif) if 'exif' in where else where
+            Image.fromarray(noise(0)[:20]).save(path, **more)
+
+    cfg = coco_config(write_coco(tmp_path, edit), masks=False)
+    assert sentences(cfg, True, TRAIN) == ''

@@ -100,6 +100,24 @@ def test_a_rare_class_is_searched_in_further_maps(tmp_path, monkeypatch):
     assert sentences(cfg, True, TRAIN) == ''
 
 
+@pytest.mark.parametrize('unlabelled', [0, 255])
+def test_a_class_that_was_not_seen_is_an_error_only_if_that_is_sure(
+    tmp_path, monkeypatch, unlabelled
+):
+    monkeypatch.setattr('mmpatchconvnet.data_checks.layout.MAX_OPENED', 2)
+    monkeypatch.setattr('mmpatchconvnet.data_checks.label_maps.MAX_SEARCHED', 1)
+
+    def save(values, path):
+        save_gray(np.where(values == 2, unlabelled, 0).astype('u1'), path)
+
+    cfg = maps_config(
+        write_maps(tmp_path, save), metainfo=dict(classes=('background', 'coin'))
+    )
+    told = 'no pixel of coin in 3 label maps'
+    assert told in sentences(cfg, unlabelled == 255, TRAIN)
+    assert sentences(cfg, unlabelled != 255, TRAIN) == ''
+
+
 def test_pictures_with_another_suffix_are_counted(tmp_path):
     cfg = maps_config(write_maps(tmp_path))
     for path in list(tmp_path.glob('images/train/[01].jpg')):
@@ -154,3 +172,14 @@ def test_maps_larger_than_pillow_allows_are_read(tmp_path, monkeypatch):
     cfg = maps_config(write_maps(tmp_path))
     assert sentences(cfg, stops=True) == ''
     assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_label_maps_that_no_step_loads_may_be_missing(tmp_path):
+    cfg = maps_config(write_maps(tmp_path))
+    (tmp_path / 'labels/val/1.png').unlink()
+    settings = cfg.val_dataloader.dataset
+    assert 'label maps missing' in sentences(cfg, True)
+    settings.pipeline = [
+        step for step in settings.pipeline if step.type != 'LoadAnnotations'
+    ]
+    assert sentences(cfg, True) == ''
