@@ -95,6 +95,8 @@ def shrink(model: dict) -> None:
         model['data_preprocessor']['size'] = (HEIGHT, WIDTH)
     backbone = model['backbone']
     backbone.pop('init_cfg', None)
+    if backbone['type'].endswith('SwinTransformer') and 'img_size' in backbone:
+        backbone['pad_small_map'] = True  # mmpretrain's; mmdet's and mmseg's pad anyway
     if isinstance(backbone.get('arch'), str) and 'PatchConvNet' in backbone['type']:
         width = {'s': 384, 'b': 768, 'l': 1024}[backbone['arch'][0]]
         backbone['arch'] = dict(embed_dims=width, depth=4)

@@ -221,7 +221,7 @@ OF_HOSTS = {
     *('data_root', 'dataset_type', 'backend_args', 'crop_size', 'norm_cfg'),
     *('train_pipeline', 'test_pipeline', 'tta_pipeline', 'img_ratios', 'tta_model'),
     *('max_epochs', 'pretrained', 'checkpoint_file', 'bgr_mean', 'bgr_std'),
-    *('backbone_norm_cfg', 'optimizer', 'vis_backends'),
+    *('backbone_norm_cfg', 'optimizer', 'vis_backends', 'EIGVAL', 'EIGVEC'),
 }
 HOOKS = {'IterationSeedHook', 'ProgressBarHook', 'LossCurveHook'}
 
