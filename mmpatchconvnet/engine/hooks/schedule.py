@@ -47,31 +47,24 @@ def follow_config(runner: Runner | FlexibleRunner, schedulers: list[Any]) -> Non
     optimizer: Any = runner.optim_wrapper
     if not settings or isinstance(optimizer, OptimWrapperDict):
         return
-    ratio = rate_ratio(runner)
-    followed = all(follows(one) for one in schedulers)
     groups = optimizer.param_groups
-    bases = sorted({group['initial_lr'] for group in groups}) if followed else []
-    stand_in = (
-        torch.optim.SGD(
-            [dict(params=[torch.zeros(1)], lr=ratio * base) for base in bases], lr=1.0
-        )
-        if followed
-        else at_start(optimizer.optimizer)
+    ratio = rate_ratio(runner)
+    bases = sorted({group['initial_lr'] for group in groups})
+    stand_in = torch.optim.SGD(
+        [dict(params=[torch.zeros(1)], lr=ratio * base) for base in bases], lr=1.0
     )
     fresh = build_schedulers(runner, settings, stand_in)
     changes = differences(schedulers, fresh)
     if ratio != 1:
         changes.append(f'lr times {ratio:g}')
-    shown = ', '.join(changes) or 'no schedule in the checkpoint'
-    if not followed:
-        if changes:
-            runner.logger.warning(
-                'the schedules stay those of the checkpoint, unlike the config '
-                f'({shown}): to train with those of the config, start from the weights '
-                'with load_from.'
-            )
-        return
     if not changes and all(at_step(runner, one) for one in schedulers):
+        return
+    shown = ', '.join(changes) or 'no schedule in the checkpoint'
+    if any(one.param_name != 'lr' or hasattr(one, 'need_val_args') for one in fresh):
+        runner.logger.warning(
+            f'the schedules stay those of the checkpoint, unlike the config ({shown}): '
+            'to train with those of the config, start from the weights with load_from.'
+        )
         return
     replay(runner, fresh, stand_in)
     rates = {
@@ -92,24 +85,6 @@ def follow_config(runner: Runner | FlexibleRunner, schedulers: list[Any]) -> Non
         f'from step {runner.iter} on the learning rates follow the config, which '
         f'differs from that of the checkpoint ({shown}).'
     )
-
-
-def follows(scheduler: Any) -> bool:
-    """Whether the rates of a scheduler depend on its settings and the step alone."""
-    return scheduler.param_name == 'lr' and not hasattr(scheduler, 'need_val_args')
-
-
-def at_start(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """An optimizer with the same groups, without parameters, before any schedule."""
-    groups = []
-    for group in optimizer.param_groups:
-        start = {key: value for key, value in group.items() if key != 'params'}
-        for key in [key for key in start if key.startswith('initial_')]:
-            start[key.removeprefix('initial_')] = start.pop(key)
-        groups.append(dict(start, params=[torch.zeros(1)]))
-    stand_in = torch.optim.SGD(groups, lr=1.0)
-    stand_in.defaults = optimizer.defaults
-    return stand_in
 
 
 def rate_ratio(runner: Runner | FlexibleRunner) -> float:
