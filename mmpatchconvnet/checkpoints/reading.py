@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.optim import OneCycleParamScheduler
 
 from mmpatchconvnet.checkpoints.conversion import CheckpointError
 
@@ -43,10 +44,12 @@ def load_file(
     path = Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f'{path} is not a file: give a checkpoint.')
-    check_checksums(path)
+    if not os.access(path, os.R_OK):
+        raise CheckpointError(f'{path} may not be read: set its permissions.')
     try:
         if path.suffix == '.safetensors':
             return load_safetensors(path, map_location)
+        check_checksums(path)
         with allowed_globals(), warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'Detected pickle protocol')
             return torch.load(path, map_location=map_location, weights_only=True)
@@ -101,18 +104,18 @@ def check_checksums(path: Path) -> None:
 
 
 def earlier_checkpoint(path: Path) -> str:
-    """What to take instead of a damaged file: the one saved before it, by name."""
+    """What to take instead of a damaged file: the one of its run saved before it."""
+
+    def series(name: str) -> str:
+        return re.sub(r'\d+', '', name)
+
     age = path.stat().st_mtime_ns
     others = [
         (other.stat().st_mtime_ns, other.name)
-        for other in path.parent.glob(f'*{path.suffix}')
-        if other.stat().st_mtime_ns < age
+        for other in path.parent.iterdir()
+        if series(other.name) == series(path.name) and other.stat().st_mtime_ns < age
     ]
-    return (
-        f'an earlier checkpoint, such as {max(others)[1]}'
-        if others
-        else ('an earlier checkpoint')
-    )
+    return 'an earlier checkpoint' + (f', such as {max(others)[1]}' if others else '')
 
 
 def unreadable(path: str | Path, error: Exception) -> CheckpointError:
@@ -170,11 +173,21 @@ def allowed_globals() -> Iterator[None]:
         yield
 
 
-def log_statistic(owner: type, name: str) -> Callable:
-    """A public method of `HistoryBuffer`: its pickles name some by `getattr`."""
-    if owner is not HistoryBuffer or name.startswith('_'):
-        raise pickle.UnpicklingError(f'GLOBAL builtins.getattr of {name} is refused')
-    return vars(HistoryBuffer)[name]
+def method_of(owner: Any, name: str) -> Callable:
+    """A method that mmengine's pickles name by `getattr`.
+
+    It is a public one of `HistoryBuffer`, or a curve of `OneCycleLR`.
+    """
+    if owner is HistoryBuffer and not name.startswith('_'):
+        return vars(HistoryBuffer)[name]
+    if owner is ONE_CYCLE and name in ('_annealing_cos', '_annealing_linear'):
+        return getattr(OneCycleParamScheduler, name)
+    raise pickle.UnpicklingError(f'GLOBAL builtins.getattr of {name} is refused')
+
+
+def not_made(*arguments: Any) -> None:
+    """Takes the place of a class of which no object is made."""
+    raise pickle.UnpicklingError(f'GLOBAL {ONE_CYCLE.__qualname__} is refused')
 
 
 def plain_dtype(name: str, *arguments: Any) -> np.dtype:
@@ -198,6 +211,9 @@ def under_name(function: Callable, module: str, name: str) -> Callable:
     return renamed
 
 
+ONE_CYCLE = under_name(
+    not_made, OneCycleParamScheduler.__module__, OneCycleParamScheduler.__qualname__
+)
 # Classes that only hold values. None is written in Python: a pickle could change it.
 VALUES: list[Any] = [
     *(bytes, frozenset, range, slice),
@@ -224,7 +240,8 @@ ALLOWED: list[Any] = [
         for module in ('pathlib', 'pathlib._local')  # the latter in Python 3.13
     ),
     HistoryBuffer,
-    under_name(log_statistic, 'builtins', 'getattr'),
+    ONE_CYCLE,
+    under_name(method_of, 'builtins', 'getattr'),
     np.ndarray,
     under_name(plain_dtype, 'numpy', 'dtype'),
     *{type(np.dtype(code)) for code in PLAIN_DTYPES},

@@ -17,6 +17,7 @@ from booby_trap import write_raw_trap, write_trap
 from config_files import marked
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
+from mmengine.optim import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader, load_checkpoint
 from torch import nn
 
@@ -232,6 +233,35 @@ def test_every_changed_byte_of_a_tensor_is_found(tmp_path):
                 read(str(path))
 
 
+def test_a_damaged_file_is_replaced_by_one_of_its_run_only(tmp_path):
+    path = tmp_path / 'iter_8.pth'
+    torch.save(dict(a=torch.arange(4096.0)), path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    for name in ('other.pth', 'best_iter_2.pth'):
+        (tmp_path / name).write_bytes(b'')
+        os.utime(tmp_path / name, (1, 1))
+    with pytest.raises(DamagedError, match=r'or an earlier checkpoint\.$'):
+        load_file(path)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    path = tmp_path / 'weights.pth'
+    torch.save(dict(a=1), path)
+    monkeypatch.setattr(os, 'access', lambda *_: False)  # root may read any file
+    with pytest.raises(CheckpointError, match='may not be read') as error:
+        load_file(path)
+    assert not isinstance(error.value, DamagedError)
+
+
+def test_a_curve_of_a_schedule_is_read(tmp_path):
+    path = tmp_path / 'schedule.pth'
+    curve = OneCycleParamScheduler._annealing_cos
+    torch.save(dict(anneal_func=curve), path)
+    assert load_file(path)['anneal_func'] is curve
+
+
 def test_files_without_checksums_are_read(tmp_path):
     path = tmp_path / 'weights.pth'
     torch.save(dict(a=torch.ones(3)), path, _use_new_zipfile_serialization=False)
@@ -271,13 +301,29 @@ class Attribute:
 
 
 @pytest.mark.parametrize(
-    ('owner', 'name'), [(HistoryBuffer, '__init__'), (torch.Tensor, 'data')]
+    ('owner', 'name'),
+    [
+        (HistoryBuffer, '__init__'),
+        (OneCycleParamScheduler, 'load_state_dict'),
+        (torch.Tensor, 'data'),
+    ],
 )
 def test_only_statistics_are_read_as_attributes(owner, name, tmp_path):
     path = tmp_path / 'trap.pth'
     torch.save(Attribute(owner, name), path)  # the way to any function there is
     with pytest.raises(CheckpointError, match=r'trap\.pth holds builtins\.getattr'):
         load_file(path)
+
+
+class Made:
+    def __reduce__(self) -> tuple:
+        return OneCycleParamScheduler, ()
+
+
+def test_no_schedule_is_made(tmp_path):
+    torch.save(Made(), tmp_path / 'trap.pth')
+    with pytest.raises(CheckpointError, match='OneCycleParamScheduler, which could'):
+        load_file(tmp_path / 'trap.pth')
 
 
 def with_config(text: str | None) -> dict:

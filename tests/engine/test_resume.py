@@ -258,15 +258,15 @@ def test_a_checkpoint_is_read_once_and_then_by_mmengine(tmp_path, monkeypatch):
 
 @HOOKS.register_module()
 class Watch(Hook):
-    """Notes the learning rates of all steps, and stops early, before `stop_at`."""
+    """Notes the rates of all groups at each step, and stops early, after `stop_at`."""
 
-    def __init__(self, stop_at: int = -1) -> None:
-        self.stop_at = stop_at
+    def __init__(self, stop_at: int = -1, parameter: str = 'lr') -> None:
+        self.stop_at, self.parameter = stop_at, parameter
         self.rates: dict[int, list[float]] = {}
 
     def after_train_iter(self, runner, *_, **__) -> None:
         groups = runner.optim_wrapper.param_groups
-        self.rates[runner.iter + 1] = [group['lr'] for group in groups]
+        self.rates[runner.iter + 1] = [group[self.parameter] for group in groups]
         runner.train_loop.stop_training = runner.iter + 1 == self.stop_at
 
 
@@ -276,9 +276,10 @@ def quick(monkeypatch) -> None:
     monkeypatch.setattr(launch, 'write_environment', lambda runner: None)
 
 
-def watched(cfg: Config, stop_at: int = -1) -> dict[int, list[float]]:
+def watched(cfg: Config, stop_at: int = -1, **watch: str) -> dict[int, list[float]]:
     """Train, and return the rates of each step."""
-    cfg.custom_hooks = [dict(type='Watch', stop_at=stop_at, priority='HIGHEST')]
+    watch = dict(type='Watch', stop_at=stop_at, priority='HIGHEST', **watch)
+    cfg.custom_hooks = [watch]
     runner = build_runner(cfg, training=True)
     runner.train()
     (watch,) = (hook for hook in runner.hooks if isinstance(hook, Watch))
@@ -382,6 +383,40 @@ def test_a_resumed_run_with_its_own_schedule_is_left_alone(tmp_path, quick):
     watched(config(), stop_at=4)
     assert watched(config(resume='auto')) == {step: whole[step] for step in (5, 6)}
     assert 'follow the config' not in max(tmp_path.glob('*/*.log')).read_text()
+
+
+@pytest.mark.parametrize(
+    ('optimizer', 'scheduler', 'kept'),
+    [
+        ('Adam', dict(type='CosineAnnealingMomentum', eta_min=0.1), 'momentum'),
+        (
+            'SGD',
+            dict(type='LinearParamScheduler', param_name='weight_decay'),
+            'weight_decay',
+        ),
+        ('SGD', dict(type='OneCycleLR', eta_max=0.3, total_steps=9), 'lr'),
+        ('SGD', dict(type='OneCycleLR', eta_max=[0.3, 0.2, 0.1], total_steps=9), 'lr'),
+    ],
+)
+def test_other_schedules_resume_as_they_are(
+    optimizer, scheduler, kept, tmp_path, quick
+):
+    def config(**settings: Any) -> Config:
+        cfg = toy_config(tmp_path, steps=6, **settings)
+        cfg.optim_wrapper = dict(
+            optimizer=dict(type=optimizer, lr=0.1, weight_decay=0.1),
+            paramwise_cfg=GROUPS,
+        )
+        cfg.param_scheduler = [dict(scheduler, by_epoch=False)]
+        return cfg
+
+    whole = watched(config(), parameter=kept)
+    watched(config(), stop_at=4)
+    rates = watched(config(resume='auto'), parameter=kept)
+    assert rates == {step: whole[step] for step in (5, 6)}
+    assert whole[5] != whole[6]
+    log = max(tmp_path.glob('*/*.log')).read_text()
+    assert 'follow the config' not in log and 'the schedules stay' not in log
 
 
 def test_half_of_a_longer_schedule_is_said(tmp_path, quick):

@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapperDict
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import FlexibleRunner, Runner
 
@@ -23,9 +22,9 @@ class ResumedScheduleHook(Hook):
     steps, with a longer schedule, would train all of these at the lowest rate of the
     old one. With the same schedule and rate, nothing is changed.
 
-    Schedules of something else than the learning rate, or by a metric
-    (`ReduceOnPlateauLR`), and those of several optimizers stay as mmengine resumes
-    them; a warning says so if the config has others.
+    If some are of something else than the learning rate, or by a metric
+    (`ReduceOnPlateauLR`), all stay as mmengine resumes them; a warning says so if the
+    config has others. Those of several optimizers stay too.
 
     Also warns if a schedule ends at a low rate before the training does.
     """
@@ -44,19 +43,17 @@ class ResumedScheduleHook(Hook):
 def follow_config(runner: Runner | FlexibleRunner, schedulers: list[Any]) -> None:
     """Set schedulers and rates to what the config gives at the current step."""
     settings = runner.cfg.get('param_scheduler')
-    optimizer: Any = runner.optim_wrapper
-    if not settings or isinstance(optimizer, OptimWrapperDict):
+    if not settings:
         return
-    groups = optimizer.param_groups
-    ratio = rate_ratio(runner)
-    bases = sorted({group['initial_lr'] for group in groups})
-    stand_in = torch.optim.SGD(
-        [dict(params=[torch.zeros(1)], lr=ratio * base) for base in bases], lr=1.0
-    )
+    groups = runner.optim_wrapper.param_groups  # type: ignore[union-attr]
+    stand_in = optimizer_at_start(runner)
     fresh = build_schedulers(runner, settings, stand_in)
     changes = differences(schedulers, fresh)
-    if ratio != 1:
-        changes.append(f'lr times {ratio:g}')
+    old, new = (
+        group[-1].get('initial_lr') for group in (groups, stand_in.param_groups)
+    )
+    if old != new:
+        changes.append(f'lr {old:g} is now {new:g}')
     if not changes and all(at_step(runner, one) for one in schedulers):
         return
     shown = ', '.join(changes) or 'no schedule in the checkpoint'
@@ -67,36 +64,34 @@ def follow_config(runner: Runner | FlexibleRunner, schedulers: list[Any]) -> Non
         )
         return
     replay(runner, fresh, stand_in)
-    rates = {
-        base: (group['initial_lr'], group['lr'])
-        for base, group in zip(bases, stand_in.param_groups, strict=True)
-    }
-    for group in groups:
-        group['initial_lr'], group['lr'] = rates[group['initial_lr']]
-    values = dict(
-        base_values=[group['initial_lr'] for group in groups],
-        _last_value=[group['lr'] for group in groups],
-    )
-    for scheduler, new in zip(schedulers, fresh, strict=True):
-        vars(scheduler).update(
-            {k: v for k, v in vars(new).items() if k != 'optimizer'} | values
-        )
+    for group, now in zip(groups, stand_in.param_groups, strict=True):
+        group.update({k: v for k, v in now.items() if k != 'params'})
+    for scheduler, now in zip(schedulers, fresh, strict=True):
+        vars(scheduler).update({k: v for k, v in vars(now).items() if k != 'optimizer'})
     runner.logger.warning(
         f'from step {runner.iter} on the learning rates follow the config, which '
         f'differs from that of the checkpoint ({shown}).'
     )
 
 
-def rate_ratio(runner: Runner | FlexibleRunner) -> float:
-    """The learning rate of the config, divided by that of the checkpoint."""
+def optimizer_at_start(runner: Runner | FlexibleRunner) -> torch.optim.Optimizer:
+    """One with the groups of the run before step 0, at the rate of the config."""
     wrapper: Any = runner.optim_wrapper
-    scaling = runner.cfg.get('auto_scale_lr') or {}
     # The last group is the base of all, where groups differ.
     base = wrapper.param_groups[-1].get('initial_lr')
-    if scaling.get('enable') or not base:
-        return 1.0
+    scaling = runner.cfg.get('auto_scale_lr') or {}
     # torch resumes the groups of an optimizer, and leaves its defaults.
-    return wrapper.optimizer.defaults['lr'] / base
+    known = base and not scaling.get('enable')
+    ratio = wrapper.optimizer.defaults['lr'] / base if known else 1
+    groups = []
+    for group in wrapper.param_groups:
+        start = {name: group.get(f'initial_{name}', group[name]) for name in group}
+        start['lr'] *= ratio
+        start.pop('initial_lr', None)
+        groups.append(dict(start, params=[torch.zeros(1)]))
+    stand_in = torch.optim.SGD(groups, lr=1.0)
+    stand_in.defaults = wrapper.optimizer.defaults  # read by schedules of momentum
+    return stand_in
 
 
 def build_schedulers(runner: Any, settings: Any, optimizer: Any) -> list[Any]:
@@ -142,10 +137,17 @@ def replay(runner: Any, schedulers: list[Any], optimizer: Any) -> None:
 
 def warn_of_floor(runner: Runner | FlexibleRunner, schedulers: list[Any]) -> None:
     """Warn if the last steps are trained at the low rate that a schedule ends at."""
-    index, last = max(enumerate(schedulers), key=lambda pair: pair[1].end)
-    length, unit = (
-        (runner.max_epochs, 'epoch') if last.by_epoch else (runner.max_iters, 'step')
-    )
+    lengths = {True: runner.max_epochs, False: runner.max_iters}
+    ends = {
+        index: one.end / lengths[one.by_epoch]
+        for index, one in enumerate(schedulers)
+        if one.param_name == 'lr'
+    }
+    if not ends:
+        return
+    index = max(ends, key=lambda index: ends[index])
+    last = schedulers[index]
+    length, unit = lengths[last.by_epoch], 'epoch' if last.by_epoch else 'step'
     floor = getattr(last, 'eta_min', None)
     if floor is None or last.end >= length or floor > FLOOR * max(last.base_values):
         return
