@@ -91,6 +91,8 @@ def value_of(node: ast.expr | None) -> Any:
     match node:
         case ast.Constant(value=value):
             return value
+        case ast.Attribute(value=ast.Name(id='np'), attr='True_' | 'False_' as name):
+            return name == 'True_'
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=value)):
             return -value  # type: ignore[operator]
         case ast.List(elts=parts):

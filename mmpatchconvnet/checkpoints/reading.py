@@ -126,12 +126,12 @@ def unreadable(path: str | Path, error: Exception) -> CheckpointError:
             f'{path} holds {name}, which could run code: give a checkpoint of tensors '
             'and plain values, such as a saved state_dict.'
         )
-    if 'Unsupported operand' in str(error) and zipfile.is_zipfile(path):
-        return CheckpointError(
-            f'{path} is whole, but uses a pickle protocol that torch reads only '
-            'together with code: save it again with the default pickle_protocol.'
-        )
     reason = re.split(r'\.\s|\n', f'{type(error).__name__}: {error}'.strip(': '))[0]
+    if zipfile.is_zipfile(path):  # its checksums are right
+        return CheckpointError(
+            f'{path} is whole, but cannot be read as data ({reason}): save it again as '
+            'a state_dict with the default pickle_protocol.'
+        )
     return DamagedError(
         f'{path} cannot be read as a checkpoint ({reason}): give a file that is whole '
         'and was saved as a state_dict.'

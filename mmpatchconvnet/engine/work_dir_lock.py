@@ -7,6 +7,7 @@ it ends, so that no lock is left behind. The file stays: it says who has the loc
 import json
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -57,17 +58,19 @@ def lock_work_dir(work_dir: str | Path) -> None:
     except OSError:  # a file system without locks
         file.close()
         return
-    file.truncate(0)
-    json.dump(dict(host=socket.gethostname(), pid=os.getpid()), file)
-    file.flush()
     held[place] = file
+    with suppress(OSError):  # a full disk: locked, by an unknown process
+        file.truncate(0)
+        json.dump(dict(host=socket.gethostname(), pid=os.getpid()), file)
+        file.flush()
 
 
 def unlock_work_dir(work_dir: str | Path) -> None:
     """Let other processes train in a work directory again."""
     file = held.pop(Path(work_dir).resolve(), None)
     if file is not None:
-        file.close()
+        with suppress(OSError):  # a full disk: closed nevertheless
+            file.close()
 
 
 def read_owner(file: IO[str]) -> str:

@@ -219,6 +219,18 @@ def test_a_whole_file_of_a_newer_protocol_is_not_called_damaged(tmp_path):
     assert not isinstance(error.value, DamagedError)
 
 
+class NoNumber:
+    def __reduce__(self) -> tuple:
+        return int, ('x',)
+
+
+def test_a_whole_file_that_cannot_be_read_is_not_called_damaged(tmp_path):
+    torch.save(NoNumber(), tmp_path / 'odd.pth')
+    with pytest.raises(CheckpointError, match=r'is whole, but .*Error') as error:
+        load_file(tmp_path / 'odd.pth')
+    assert not isinstance(error.value, DamagedError)
+
+
 def test_every_changed_byte_of_a_tensor_is_found(tmp_path):
     path = tmp_path / 'weights.pth'
     torch.save(dict(a=torch.arange(4096.0), b=torch.zeros(3)), path)
@@ -348,8 +360,8 @@ def test_a_config_in_a_checkpoint_holds_settings_only(tmp_path):
 
 
 def test_values_of_numpy_and_paths_in_a_config_are_settings():
-    text = "classes = (np.str_('leaf'), np.int64(2))\nfile = PosixPath('a/b')\n"
-    assert plain_text(text) == "classes = ('leaf', 2)\nfile = 'a/b'\n"
+    text = "a = (np.str_('leaf'), np.int64(2), np.True_)\nfile = PosixPath('a/b')\n"
+    assert plain_text(text) == "a = ('leaf', 2, True)\nfile = 'a/b'\n"
     for code in ("a = np.load('x')", "a = np.str_(exec(''))", "a = PosixPath('x').x()"):
         with pytest.raises(ValueError, match='more than plain values'):
             plain_text(code)

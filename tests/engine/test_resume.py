@@ -468,6 +468,29 @@ def test_one_training_at_a_time_in_a_work_directory(tmp_path, quick):
     assert try_to_lock(tmp_path) == ''
 
 
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs /dev/full')
+def test_a_full_disk_does_not_keep_the_lock_from_being_taken(tmp_path):
+    (tmp_path / '.lock').symlink_to('/dev/full')
+    work_dir_lock.lock_work_dir(tmp_path)
+    assert tmp_path.resolve() in work_dir_lock.held
+    work_dir_lock.unlock_work_dir(tmp_path)
+    assert tmp_path.resolve() not in work_dir_lock.held
+
+
+def test_the_schedule_that_ends_last_is_warned_of(tmp_path, quick):
+    """In epochs or in steps, of which there are more."""
+    cfg = toy_config(tmp_path, steps=12)
+    cfg.train_cfg = dict(by_epoch=True, max_epochs=3)
+    cfg.train_dataloader.sampler.type = 'DefaultSampler'
+    cfg.param_scheduler = [
+        dict(type='LinearLR', by_epoch=False, end=3),
+        dict(type='CosineAnnealingLR', begin=1, end=2),
+    ]
+    watched(cfg, stop_at=1)
+    log = max(tmp_path.glob('*/*.log')).read_text()
+    assert 'from epoch 2 of 3 on: set param_scheduler.1.end=3' in log
+
+
 # ------------------------------------------------------------------- the tool, for real
 
 CONFIG = """

@@ -71,7 +71,7 @@ class PredictionSheetHook(Hook):
         total = len(dataloader_of(runner, mode).sampler)
         chosen = np.linspace(0, total - 1, min(self.num_images, total)).round()
         for sample in outputs:
-            if self.seen in chosen and 'img_path' in sample:
+            if self.seen in chosen and getattr(sample, 'img_path', None):
                 try:
                     self.rows.append(self._read(runner, sample, mode))
                 except Exception as error:  # of any reader
