@@ -45,7 +45,7 @@ def follow_config(runner: Runner | FlexibleRunner, schedulers: list[Any]) -> Non
     settings = runner.cfg.get('param_scheduler')
     if not settings:
         return
-    groups = runner.optim_wrapper.param_groups  # type: ignore[union-attr]
+    groups = runner.optim_wrapper.param_groups
     stand_in = optimizer_at_start(runner)
     fresh = build_schedulers(runner, settings, stand_in)
     changes = differences(schedulers, fresh)
