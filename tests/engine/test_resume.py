@@ -375,6 +375,20 @@ def test_a_schedule_by_a_metric_stays_and_others_say_so(tmp_path, quick):
     assert 'the schedules stay those of the checkpoint' in log and 'load_from' in log
 
 
+def test_a_run_without_a_schedule_goes_on_with_one(tmp_path, quick):
+    def config(name: str, **settings: Any) -> Config:
+        cfg = toy_config(tmp_path / name, steps=6, **settings)
+        cfg.optim_wrapper.optimizer = dict(type='Adam', lr=0.1)
+        return cfg
+
+    whole = watched(config('whole', param_scheduler=schedule(6)))
+    watched(config('run'), stop_at=4)
+    cfg = config('run', param_scheduler=schedule(6), resume='auto')
+    assert watched(cfg) == {step: pytest.approx(whole[step]) for step in (5, 6)}
+    (group,) = load_file(tmp_path / 'run' / 'iter_6.pth')['optimizer']['param_groups']
+    assert 'nesterov' not in group  # of another optimizer
+
+
 def test_a_resumed_run_with_its_own_schedule_is_left_alone(tmp_path, quick):
     def config(**settings: Any) -> Config:
         return toy_config(tmp_path, steps=6, param_scheduler=schedule(6), **settings)

@@ -49,9 +49,7 @@ def follow_config(runner: Runner | FlexibleRunner, schedulers: list[Any]) -> Non
     stand_in = optimizer_at_start(runner)
     fresh = build_schedulers(runner, settings, stand_in)
     changes = differences(schedulers, fresh)
-    old, new = (
-        group[-1].get('initial_lr') for group in (groups, stand_in.param_groups)
-    )
+    old, new = map(first_rate, (groups, stand_in.param_groups))
     if old != new:
         changes.append(f'lr {old:g} is now {new:g}')
     if not changes and all(at_step(runner, one) for one in schedulers):
@@ -65,7 +63,8 @@ def follow_config(runner: Runner | FlexibleRunner, schedulers: list[Any]) -> Non
         return
     replay(runner, fresh, stand_in)
     for group, now in zip(groups, stand_in.param_groups, strict=True):
-        group.update({k: v for k, v in now.items() if k != 'params'})
+        # lr, initial_lr and those of OneCycleLR
+        group.update({k: v for k, v in now.items() if f'_{k}'.endswith('_lr')})
     for scheduler, now in zip(schedulers, fresh, strict=True):
         vars(scheduler).update({k: v for k, v in vars(now).items() if k != 'optimizer'})
     runner.logger.warning(
@@ -74,11 +73,15 @@ def follow_config(runner: Runner | FlexibleRunner, schedulers: list[Any]) -> Non
     )
 
 
+def first_rate(groups: list[dict]) -> float:
+    """The rate before step 0 of the last group, the base of all where groups differ."""
+    return groups[-1].get('initial_lr', groups[-1]['lr'])
+
+
 def optimizer_at_start(runner: Runner | FlexibleRunner) -> torch.optim.Optimizer:
     """One with the groups of the run before step 0, at the rate of the config."""
     wrapper: Any = runner.optim_wrapper
-    # The last group is the base of all, where groups differ.
-    base = wrapper.param_groups[-1].get('initial_lr')
+    base = first_rate(wrapper.param_groups)
     scaling = runner.cfg.get('auto_scale_lr') or {}
     # torch resumes the groups of an optimizer, and leaves its defaults.
     known = base and not scaling.get('enable')
