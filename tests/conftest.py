@@ -66,3 +66,11 @@ def per_class_dir(tmp_path_factory):
     content = dict(state_dict=build_model(cfg).state_dict(), meta=meta)
     torch.save(content, folder / 'iter_8.pth')
     return folder
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """Without a description of the machine, which takes longest."""
+    monkeypatch.setattr(
+        'mmpatchconvnet.engine.launch.write_environment', lambda runner: None
+    )

@@ -5,50 +5,24 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import zipfile
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
-from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, HOOKS, MODELS
-from torch import nn
+from toy_training import ToyModel, toy_config, watched
 
 from mmpatchconvnet.checkpoints import CheckpointError, files, load_file
-from mmpatchconvnet.config_files import ConfigError
 from mmpatchconvnet.datasets import write_scenes
-from mmpatchconvnet.engine import launch, work_dir_lock
 from mmpatchconvnet.engine.launch import build_runner, load_config
 from mmpatchconvnet.engine.provenance import git_state, short_commit
 from mmpatchconvnet.engine.resume import choose_checkpoint
 
 ROOT = Path(__file__).parents[2]
-
-
-@MODELS.register_module()
-class ToyModel(BaseModel):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(1, 1)
-
-    def forward(self, x: list[torch.Tensor], mode: str = 'tensor') -> dict:
-        return dict(loss=self.layer(torch.stack(x)).square().mean())
-
-
-@DATASETS.register_module()
-class ToyData(torch.utils.data.Dataset):
-    def __len__(self) -> int:
-        return 4
-
-    def __getitem__(self, index: int) -> dict:
-        return dict(x=torch.ones(1))
 
 
 # ----------------------------------------------------------- which checkpoint is chosen
@@ -202,36 +176,6 @@ def test_with_no_checkpoint_the_run_starts_as_the_config_says(tmp_path):
     assert (cfg.resume, cfg.load_from) == (False, 'start.pth')
 
 
-NUMBERS = count()
-
-
-def toy_config(folder: Path, steps: int, **settings: Any) -> Config:
-    """A training of a few steps, which ends with a checkpoint."""
-    return Config(
-        dict(
-            model=dict(type='ToyModel'),
-            work_dir=str(folder),
-            train_dataloader=dict(
-                dataset=dict(type='ToyData'),
-                sampler=dict(type='InfiniteSampler'),
-                batch_size=1,
-            ),
-            train_cfg=dict(by_epoch=False, max_iters=steps),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
-            default_hooks=dict(
-                checkpoint=dict(
-                    type='mmpatchconvnet.AtomicCheckpointHook',
-                    by_epoch=False,
-                    interval=steps,
-                )
-            ),
-            default_scope='mmengine',
-            experiment_name=f'toy{next(NUMBERS)}',  # mmengine's own is the second
-            **settings,
-        )
-    )
-
-
 def test_a_checkpoint_is_read_once_and_then_by_mmengine(tmp_path, monkeypatch):
     cfg = toy_config(tmp_path, steps=2, resume='auto')
     first = build_runner(toy_config(tmp_path, steps=2), training=True)
@@ -256,36 +200,6 @@ def test_a_checkpoint_is_read_once_and_then_by_mmengine(tmp_path, monkeypatch):
 # ----------------------------------------------------------- how a run ends and goes on
 
 
-@HOOKS.register_module()
-class Watch(Hook):
-    """Notes the rates of all groups at each step, and stops early, after `stop_at`."""
-
-    def __init__(self, stop_at: int = -1, parameter: str = 'lr') -> None:
-        self.stop_at, self.parameter = stop_at, parameter
-        self.rates: dict[int, list[float]] = {}
-
-    def after_train_iter(self, runner, *_, **__) -> None:
-        groups = runner.optim_wrapper.param_groups
-        self.rates[runner.iter + 1] = [group[self.parameter] for group in groups]
-        runner.train_loop.stop_training = runner.iter + 1 == self.stop_at
-
-
-@pytest.fixture
-def quick(monkeypatch) -> None:
-    """Without a description of the machine, which takes longest."""
-    monkeypatch.setattr(launch, 'write_environment', lambda runner: None)
-
-
-def watched(cfg: Config, stop_at: int = -1, **watch: str) -> dict[int, list[float]]:
-    """Train, and return the rates of each step."""
-    watch = dict(type='Watch', stop_at=stop_at, priority='HIGHEST', **watch)
-    cfg.custom_hooks = [watch]
-    runner = build_runner(cfg, training=True)
-    runner.train()
-    (watch,) = (hook for hook in runner.hooks if isinstance(hook, Watch))
-    return watch.rates
-
-
 def test_a_run_that_stops_early_leaves_its_last_state(tmp_path, quick):
     watched(toy_config(tmp_path, steps=8), stop_at=3)
     assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_3.pth']
@@ -307,202 +221,6 @@ def test_a_run_of_epochs_that_stops_early_leaves_its_last_state(tmp_path, quick)
     watched(by_epoch(), stop_at=8)
     assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_2.pth']
     assert list(watched(by_epoch(resume='auto'))) == [9, 10, 11, 12]
-
-
-def schedule(end: int) -> list[dict]:
-    return [
-        dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=3),
-        dict(type='CosineAnnealingLR', by_epoch=False, begin=3, end=end),
-    ]
-
-
-GROUPS = dict(bias_lr_mult=2.0)  # one group for each parameter
-
-
-@pytest.mark.parametrize('groups', [{}, GROUPS])
-def test_a_resumed_run_follows_a_longer_schedule_and_a_new_rate(
-    groups, tmp_path, quick
-):
-    def config(name: str, steps: int, end: int, lr: float, **settings: Any) -> Config:
-        optimizer = dict(optimizer=dict(type='SGD', lr=lr), paramwise_cfg=groups)
-        cfg = toy_config(tmp_path / name, steps, **settings)
-        cfg.merge_from_dict(
-            dict(optim_wrapper=optimizer, param_scheduler=schedule(end))
-        )
-        return cfg
-
-    whole = watched(config('whole', steps=12, end=12, lr=0.2))
-    watched(config('longer', steps=6, end=6, lr=0.1))
-    rates = watched(config('longer', steps=12, end=12, lr=0.2, resume='auto'))
-    assert list(rates) == [7, 8, 9, 10, 11, 12]
-    for step, values in rates.items():
-        assert values == pytest.approx(whole[step]), step
-    log = max((tmp_path / 'longer').glob('*/*.log')).read_text()
-    assert 'from step 6 on the learning rates follow the config' in log
-    assert 'param_scheduler.1: end 6 is now 12' in log
-
-
-def test_more_epochs_follow_a_longer_schedule(tmp_path, quick):
-    def config(name: str, epochs: int, **settings: Any) -> Config:
-        cfg = toy_config(tmp_path / name, steps=4, **settings)
-        cfg.train_cfg = dict(by_epoch=True, max_epochs=epochs)
-        cfg.train_dataloader.sampler.type = 'DefaultSampler'
-        cfg.default_hooks.checkpoint.update(by_epoch=True, interval=1)
-        cfg.param_scheduler = [
-            dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=6),
-            dict(type='CosineAnnealingLR', T_max=epochs),
-        ]
-        return cfg
-
-    whole = watched(config('whole', epochs=4))
-    watched(config('longer', epochs=2))
-    rates = watched(config('longer', epochs=4, resume='auto'))
-    assert list(rates) == list(range(9, 17))
-    for step, values in rates.items():
-        assert values == pytest.approx(whole[step]), step
-
-
-def test_a_schedule_by_a_metric_stays_and_others_say_so(tmp_path, quick):
-    def config(patience: int, end: int, **settings: Any) -> Config:
-        plateau = dict(type='ReduceOnPlateauLR', monitor='loss', patience=patience)
-        cfg = toy_config(tmp_path, steps=end, **settings)
-        cfg.param_scheduler = [*schedule(end), plateau]
-        return cfg
-
-    lowest = watched(config(patience=1, end=6))[6]
-    assert watched(config(patience=1, end=9, resume='auto'))[9] == lowest
-    log = max(tmp_path.glob('*/*.log')).read_text()
-    assert 'the schedules stay those of the checkpoint' in log and 'load_from' in log
-
-
-def test_a_run_without_a_schedule_goes_on_with_one(tmp_path, quick):
-    def config(name: str, **settings: Any) -> Config:
-        cfg = toy_config(tmp_path / name, steps=6, **settings)
-        cfg.optim_wrapper.optimizer = dict(type='Adam', lr=0.1)
-        return cfg
-
-    whole = watched(config('whole', param_scheduler=schedule(6)))
-    watched(config('run'), stop_at=4)
-    cfg = config('run', param_scheduler=schedule(6), resume='auto')
-    assert watched(cfg) == {step: pytest.approx(whole[step]) for step in (5, 6)}
-    (group,) = load_file(tmp_path / 'run' / 'iter_6.pth')['optimizer']['param_groups']
-    assert 'nesterov' not in group  # of another optimizer
-
-
-def test_a_resumed_run_with_its_own_schedule_is_left_alone(tmp_path, quick):
-    def config(**settings: Any) -> Config:
-        return toy_config(tmp_path, steps=6, param_scheduler=schedule(6), **settings)
-
-    whole = watched(config())
-    watched(config(), stop_at=4)
-    assert watched(config(resume='auto')) == {step: whole[step] for step in (5, 6)}
-    assert 'follow the config' not in max(tmp_path.glob('*/*.log')).read_text()
-
-
-@pytest.mark.parametrize(
-    ('optimizer', 'scheduler', 'kept'),
-    [
-        ('Adam', dict(type='CosineAnnealingMomentum', eta_min=0.1), 'momentum'),
-        (
-            'SGD',
-            dict(type='LinearParamScheduler', param_name='weight_decay'),
-            'weight_decay',
-        ),
-        ('SGD', dict(type='OneCycleLR', eta_max=0.3, total_steps=9), 'lr'),
-        ('SGD', dict(type='OneCycleLR', eta_max=[0.3, 0.2, 0.1], total_steps=9), 'lr'),
-    ],
-)
-def test_other_schedules_resume_as_they_are(
-    optimizer, scheduler, kept, tmp_path, quick
-):
-    def config(**settings: Any) -> Config:
-        cfg = toy_config(tmp_path, steps=6, **settings)
-        cfg.optim_wrapper = dict(
-            optimizer=dict(type=optimizer, lr=0.1, weight_decay=0.1),
-            paramwise_cfg=GROUPS,
-        )
-        cfg.param_scheduler = [dict(scheduler, by_epoch=False)]
-        return cfg
-
-    whole = watched(config(), parameter=kept)
-    watched(config(), stop_at=4)
-    rates = watched(config(resume='auto'), parameter=kept)
-    assert rates == {step: whole[step] for step in (5, 6)}
-    assert whole[5] != whole[6]
-    log = max(tmp_path.glob('*/*.log')).read_text()
-    assert 'follow the config' not in log and 'the schedules stay' not in log
-
-
-def test_half_of_a_longer_schedule_is_said(tmp_path, quick):
-    watched(toy_config(tmp_path, steps=9, param_scheduler=schedule(6)), stop_at=1)
-    log = max(tmp_path.glob('*/*.log')).read_text()
-    assert (
-        'near its lowest, 0, from step 6 of 9' in log
-        and 'param_scheduler.1.end=9' in log
-    )
-
-
-def test_epochs_that_would_never_end_are_refused(tmp_path):
-    for loop in (
-        dict(by_epoch=True, max_epochs=2),
-        dict(type='EpochBasedTrainLoop', max_epochs=2),
-    ):
-        cfg = toy_config(tmp_path, steps=2)
-        cfg.train_cfg = loop
-        with pytest.raises(ConfigError, match=r'InfiniteSampler .*Default.*IterBased'):
-            build_runner(cfg, training=True)
-
-
-def try_to_lock(folder: Path) -> str:
-    """What another process is told that wants to train in a work directory."""
-    reading, writing = os.pipe()
-    if not (child := os.fork()):
-        work_dir_lock.held.clear()  # only of the parent
-        try:
-            work_dir_lock.lock_work_dir(folder)
-        except ConfigError as error:
-            os.write(writing, str(error).encode())
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    os.close(writing)
-    with os.fdopen(reading) as told:
-        return told.read()
-
-
-def test_one_training_at_a_time_in_a_work_directory(tmp_path, quick):
-    # As one that was killed leaves it.
-    (tmp_path / '.lock').write_text('{"host": "elsewhere", "pid": 1}')
-    runner = build_runner(toy_config(tmp_path, steps=1), training=True)
-    told = try_to_lock(tmp_path)
-    assert f'process {os.getpid()} on {socket.gethostname()}' in told
-    assert 'give another --work-dir' in told
-    build_runner(toy_config(tmp_path, steps=1), training=True)  # the same process may
-    runner.train()
-    assert try_to_lock(tmp_path) == ''
-
-
-@pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs /dev/full')
-def test_a_full_disk_does_not_keep_the_lock_from_being_taken(tmp_path):
-    (tmp_path / '.lock').symlink_to('/dev/full')
-    work_dir_lock.lock_work_dir(tmp_path)
-    assert tmp_path.resolve() in work_dir_lock.held
-    work_dir_lock.unlock_work_dir(tmp_path)
-    assert tmp_path.resolve() not in work_dir_lock.held
-
-
-def test_the_schedule_that_ends_last_is_warned_of(tmp_path, quick):
-    """In epochs or in steps, of which there are more."""
-    cfg = toy_config(tmp_path, steps=12)
-    cfg.train_cfg = dict(by_epoch=True, max_epochs=3)
-    cfg.train_dataloader.sampler.type = 'DefaultSampler'
-    cfg.param_scheduler = [
-        dict(type='LinearLR', by_epoch=False, end=3),
-        dict(type='CosineAnnealingLR', begin=1, end=2),
-    ]
-    watched(cfg, stop_at=1)
-    log = max(tmp_path.glob('*/*.log')).read_text()
-    assert 'from epoch 2 of 3 on: set param_scheduler.1.end=3' in log
 
 
 # ------------------------------------------------------------------- the tool, for real
