@@ -35,18 +35,14 @@ def main() -> None:
     settings = parser.parse_args()
 
     from mmpatchconvnet.experiments.faithfulness import draw_faithfulness, measure
-    from mmpatchconvnet.experiments.rows import append_row
+    from mmpatchconvnet.experiments.rows import measure_each
 
     given = settings.pictures, settings.masks, settings.every
     command = shlex.join(['python', *sys.argv])
-    measured = []
     with exit_on(ValueError, ImportError, OSError):
-        for work_dir in settings.work_dirs:
-            rows = measure(work_dir, *given, command)
-            for row in rows:
-                append_row(settings.rows, row)
-            measured += rows
-            print(f'{work_dir}: {len(rows)} rows')
+        measured = measure_each(
+            settings.work_dirs, lambda one: measure(one, *given, command), settings.rows
+        )
     print(draw_faithfulness(measured))
 
 

@@ -36,17 +36,15 @@ def main() -> None:
         draw_segmentation,
         measure_segmentation,
     )
-    from mmpatchconvnet.experiments.rows import append_row
+    from mmpatchconvnet.experiments.rows import measure_each
 
     command = shlex.join(['python', *sys.argv])
-    measured = []
     with exit_on(ValueError, ImportError, OSError):
-        for work_dir in settings.work_dirs:
-            rows = measure_segmentation(work_dir, settings.data_root, command)
-            for row in rows:
-                append_row(settings.rows, row)
-            measured += rows
-            print(f'{work_dir}: {len(rows)} rows')
+        measured = measure_each(
+            settings.work_dirs,
+            lambda one: measure_segmentation(one, settings.data_root, command),
+            settings.rows,
+        )
     print(draw_segmentation(measured))
 
 

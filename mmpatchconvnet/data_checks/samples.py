@@ -43,25 +43,27 @@ def draw_sample_sheet(cfg: Config, out: Path, seed: int = 0) -> str:
             redirect_stdout(StringIO()),  # pycocotools prints
         ):
             dataset = DATASETS.build(cfg.train_dataloader.dataset)
+            metainfo = dataset.metainfo
+            style = metainfo['classes'], chosen_palette(metainfo)
             order = random.sample(range(len(dataset)), len(dataset))
             for index in order[:MAX_TRIED]:
                 try:
-                    rows.append(to_row(dataset[index]))
+                    row = to_row(dataset[index])
+                    draw_samples([row], *style)  # raises here, not for the whole sheet
+                    rows.append(row)
                 except Exception as error:
                     faults.append(error)
                 if len(rows) == COUNT:
                     break
             title = f'{len(rows)} of {len(dataset)} samples, as they are trained on'
-            metainfo = dataset.metainfo
-            palette = chosen_palette(metainfo)
-            sheet = draw_samples(rows, metainfo['classes'], palette, title)
+            sheet = draw_samples(rows, *style, title)
     except Exception as error:  # whatever a host raises at faulty data
         error = faults[0] if faults else error
         line = str(error).strip().partition('\n')[0]
         return f'No samples are drawn ({type(error).__name__}: {line}).'
     out.parent.mkdir(parents=True, exist_ok=True)
     save_image(out, sheet)
-    failed = f', {len(faults)} others could not be read' if faults else ''
+    failed = f', without {len(faults)} that could not be drawn' if faults else ''
     return f'{len(rows)} samples are drawn in {out}{failed}.'
 
 

@@ -247,7 +247,10 @@ def tell_skipped(runner: Runner | FlexibleRunner) -> None:
     """Say in the log how many files were skipped, and their names."""
     lines = skipped_files(runner.work_dir)
     if lines:
-        text = [f'{len(lines)} files could not be read and were skipped:', *lines[:20]]
+        # Workers have appended a file each time that they met it.
+        Path(runner.work_dir, SKIPPED).write_text('\n'.join([*lines, '']))
+        text = [f'files that could not be read and were skipped: {len(lines)}']
+        text += lines[:20]
         if len(lines) > 20:
             text.append(f'... all are listed in {Path(runner.work_dir, SKIPPED)}')
         runner.logger.warning('\n  '.join(text))

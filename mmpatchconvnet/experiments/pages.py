@@ -19,7 +19,6 @@ from mmpatchconvnet.experiments.model_index import (
 from mmpatchconvnet.experiments.rows import Row, read_rows, select
 from mmpatchconvnet.experiments.tables import fill_tables
 
-ROWS = ('comparison', 'speed', 'faithfulness', 'map_segmentation')  # of benchmarks/
 PAGES = (
     'docs/attention.md',
     'docs/results.md',
@@ -48,15 +47,14 @@ def fill_pages(only_rows: bool) -> None:
 
 def fill_rows(page: str) -> str:
     """A page with new tables of scores, of speed and of maps."""
-    scores, speed, maps, label_maps = (
-        read_rows(CLONE / f'benchmarks/{n}.csv') for n in ROWS
-    )
+    scores = read_rows(CLONE / 'benchmarks/comparison.csv')
     page = fill_tables(page, 'scores', lambda pattern: draw_scores(scores, pattern))
-    for kind, rows, draw in (
-        ('speed', speed, draw_speed),
-        ('faithfulness', maps, draw_faithfulness),
-        ('map segmentation', label_maps, draw_segmentation),
+    for kind, draw in (
+        ('speed', draw_speed),
+        ('faithfulness', draw_faithfulness),
+        ('map segmentation', draw_segmentation),
     ):
+        rows = read_rows(CLONE / f'benchmarks/{kind.replace(" ", "_")}.csv')
         page = fill_selected(page, kind, rows, draw)
     return page
 

@@ -1,7 +1,7 @@
 """Read and append measured rows in a CSV file with a header."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 Row = dict[str, str]
@@ -51,3 +51,23 @@ def append_row(rows_file: Path, row: Row) -> None:
         if header is None:
             writer.writeheader()
         writer.writerow(row)
+
+
+def measure_each(
+    work_dirs: Iterable[Path], measure: Callable[[Path], list[Row]], rows_file: Path
+) -> list[Row]:
+    """Measure trained models one after the other; append their rows to a file.
+
+    Args:
+        work_dirs: The work dir of each training.
+        measure: Gives the rows of one.
+        rows_file: The CSV file; it keeps what was measured before an error.
+    """
+    measured = []
+    for work_dir in work_dirs:
+        rows = measure(work_dir)
+        for row in rows:
+            append_row(rows_file, row)
+        measured += rows
+        print(f'{work_dir}: {len(rows)} rows')
+    return measured

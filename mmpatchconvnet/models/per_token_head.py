@@ -5,6 +5,7 @@ with a k x d matrix of tokens: https://arxiv.org/abs/2112.13692
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
@@ -16,11 +17,8 @@ from mmpatchconvnet.models.strict_init import StrictModule
 class TokenScores(StrictModule):
     """One linear score for each class token (B, K, C)."""
 
-    weight: nn.Parameter
-    bias: nn.Parameter
-
-    def add_weights(self, num_classes: int, in_channels: int) -> None:
-        """Create the weight (K, C) and the bias (K,)."""
+    def __init__(self, num_classes: int, in_channels: int, **settings: Any) -> None:
+        super().__init__(**settings)
         self.weight = nn.Parameter(torch.empty(num_classes, in_channels))
         self.bias = nn.Parameter(torch.zeros(num_classes))
         nn.init.trunc_normal_(self.weight, std=0.02)
@@ -63,12 +61,13 @@ class PerTokenLinearHead(TokenScores, ClsHead):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(
+            num_classes,
+            in_channels,
             loss=loss or dict(type='CrossEntropyLoss', loss_weight=1.0),
             topk=tuple(topk) if isinstance(topk, Sequence) else topk,
             cal_acc=cal_acc,
             init_cfg=init_cfg,
         )
-        self.add_weights(num_classes, in_channels)
 
 
 class PerTokenMultiLabelHead(TokenScores, MultiLabelClsHead):
@@ -97,9 +96,10 @@ class PerTokenMultiLabelHead(TokenScores, MultiLabelClsHead):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(
+            num_classes,
+            in_channels,
             loss=loss or dict(type='CrossEntropyLoss', use_sigmoid=True),
             thr=thr,
             topk=topk,
             init_cfg=init_cfg,
         )
-        self.add_weights(num_classes, in_channels)

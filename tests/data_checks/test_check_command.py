@@ -97,6 +97,15 @@ def test_a_sheet_that_cannot_be_drawn_is_no_traceback(tmp_path, capsys):
 
 
 @pytest.mark.seg
+def test_a_sample_that_cannot_be_drawn_leaves_the_others(tmp_path, capsys):
+    root = write('maps', tmp_path)
+    file = sorted((root / 'labels' / 'train').iterdir())[0]
+    cv2.imwrite(str(file), cv2.imread(str(file)))  # now of three channels
+    text, sheet = check(tmp_path, capsys, status=1)
+    assert 'without 1 that could not be drawn.' in text and sheet.is_file()
+
+
+@pytest.mark.seg
 def test_classes_without_a_pixel_are_told(tmp_path, capsys):
     write('maps', tmp_path)
     cfg = small_data.maps_config(
