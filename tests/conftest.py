@@ -2,12 +2,14 @@
 a GPU, Triton kernels run in its interpreter."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import utils
 
 # Two processes of pytest-xdist with two threads each would wait for each other.
 THREADS = 1 if 'PYTEST_XDIST_WORKER' in os.environ else 2
@@ -15,6 +17,8 @@ torch.set_num_threads(THREADS)
 os.environ['OMP_NUM_THREADS'] = str(THREADS)  # of programs that tests start
 if not torch.cuda.is_available():
     os.environ['TRITON_INTERPRET'] = '1'  # read when a kernel is defined
+# mmengine parses all metafiles of a host again for each `mmdet::` in a config.
+utils.load = cache(utils.load)
 
 
 @pytest.fixture(scope='session')
