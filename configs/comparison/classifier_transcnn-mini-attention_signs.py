@@ -1,6 +1,7 @@
 """The small HAT-Net with attention pooling instead of average pooling.
 
-The pooling has a tenth of the learning rate; with the full rate it hardly learns.
+A quarter of the learning rate, and a tenth of that for the pooling; with the full rate,
+top-1 stays at 10 % with one seed of two.
 """
 
 _base_ = 'classifier_transcnn-mini_signs.py'
@@ -13,4 +14,7 @@ model = dict(
         layer_scale_init_value=1.0,
     )
 )
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(neck=dict(lr_mult=0.1))))
+optim_wrapper = dict(
+    optimizer=dict(lr=2.5e-4),
+    paramwise_cfg=dict(custom_keys=dict(neck=dict(lr_mult=0.1))),
+)
