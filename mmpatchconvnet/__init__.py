@@ -52,6 +52,7 @@ __all__ = ['__version__', *sorted({*_MODULE_OF} - _OF_MMPRETRAIN), *_SUBMODULES]
 compat.install()
 # From here on, mmengine and its hosts read checkpoints as data only.
 compat.import_after('mmengine.runner', 'mmpatchconvnet.checkpoints')
+compat.import_after('mmpretrain', 'mmpatchconvnet.compat.mmpretrain_alone')
 compat.import_after(
     'mmpretrain.datasets.custom', 'mmpatchconvnet.compat.mmpretrain_folders'
 )

@@ -53,6 +53,23 @@ def test_missing_compiled_ops_are_logged_once():
     assert count == 1
 
 
+@pytest.mark.cls
+@pytest.mark.det
+def test_mmpretrain_leaves_the_models_of_mmdet_until_they_are_needed():
+    code = (
+        'import mmpatchconvnet, mmpretrain.models, sys\n'
+        'print("mmdet.models" in sys.modules)\n'
+        'import mmdet.models\n'
+        'from mmdet.registry import MODELS\n'
+        'layer = MODELS.get("ResLayerExtraNorm")\n'
+        'print(layer is mmpretrain.models.utils.ResLayerExtraNorm)'
+    )
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-2:] == ['False', 'True'], done.stderr
+
+
 @pytest.mark.parametrize(
     'order', ['mmpatchconvnet, mmengine', 'mmengine, mmpatchconvnet']
 )
