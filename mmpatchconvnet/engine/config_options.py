@@ -61,8 +61,11 @@ def check_options(cfg: Config, options: dict[str, Any]) -> None:
         elif reader := other_reader(first, runner):
             instead = f'only a {reader} reads it, so set runner_type={reader} as well'
         else:
+            nearest = nearest_key(key, [path for path, _ in known])
             instead = (
-                f'the nearest key is {nearest_key(key, [path for path, _ in known])}'
+                f'the nearest key is {nearest}'
+                if nearest
+                else 'the config has no setting that is read'
             )
         raise ConfigError(f'--cfg-options {key} would change nothing: {instead}.')
 
@@ -106,7 +109,7 @@ def check_path(settings: Any, key: str) -> None:
     parts = key.split('.')
     for depth, part in enumerate(parts, 1):
         if isinstance(node, list):
-            if not part.isdigit() or int(part) >= len(node):
+            if not part.isdecimal() or int(part) >= len(node):
                 raise ConfigError(
                     f'--cfg-options {key}: {path} is a list of {len(node)}, so give a '
                     f'number from 0 to {len(node) - 1} instead of {part}.'
@@ -138,7 +141,7 @@ def copies_of(variable: str, value: Any, known: Sequence[tuple[str, Any]]) -> li
     ][:3]
 
 
-def nearest_key(key: str, known: Sequence[str]) -> str:
-    """The most similar key, if possible one with the same last part."""
+def nearest_key(key: str, known: Sequence[str]) -> str | None:
+    """The most similar key, if possible one with the same last part; None of none."""
     same = [path for path in known if path.split('.')[-1] == key.split('.')[-1]]
-    return get_close_matches(key, same or known, 1, cutoff=0)[0]
+    return next(iter(get_close_matches(key, same or known, 1, cutoff=0)), None)
