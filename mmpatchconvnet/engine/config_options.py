@@ -39,8 +39,8 @@ def check_options(cfg: Config, options: dict[str, Any]) -> None:
     arguments.
 
     Raises:
-        ConfigError: Nothing reads a key, or a part of it is neither in a dict nor in a
-            list.
+        ConfigError: Nothing reads a key, a part of it is neither in a dict nor in a
+            list, or it is a part of another one.
     """
     settings = without(cfg.to_dict(), {'_scope_'})
     runner = find_runner(options.get('runner_type', cfg.get('runner_type')), cfg)
@@ -50,6 +50,12 @@ def check_options(cfg: Config, options: dict[str, Any]) -> None:
     known = list(walk({k: v for k, v in settings.items() if k in read}))
     for key in options:
         first, *rest = key.split('.')
+        outer = next((one for one in options if key.startswith(f'{one}.')), None)
+        if outer is not None:
+            raise ConfigError(
+                f'--cfg-options {key} is a part of {outer}, which is given too: give '
+                'one of them.'
+            )
         if first in INSTEAD:
             instead = f'give {INSTEAD[first]} instead'
         elif first in read:

@@ -107,7 +107,10 @@ def test_every_way_to_train_gives_the_same(model, data):
     way = data.draw(st.fixed_dictionaries(ways))
     expected = trained(model, x, **shared)
     assert all(one.isfinite().all() for one in expected)
-    assert_same(trained(model, x, **shared, **way), expected)
+    found = trained(model, x, **shared, **way)
+    # Where all values are equal, a BatchNorm in training enlarges rounding.
+    if not model.counts or x.std():
+        assert_same(found, expected)
 
 
 @given(BACKBONES, DATA)
