@@ -14,7 +14,7 @@ HOST_seg := onedl-mmsegmentation
 HOST_cls := onedl-mmpretrain
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-hosts $(HOSTS:%=test-%) lint format docs doctor \
+.PHONY: help setup demo test test-fast test-long test-hosts $(HOSTS:%=test-%) lint format docs doctor \
     dist clean
 
 help:  ## show this list
@@ -40,6 +40,9 @@ test: $(READY)  ## every test, in two processes
 
 test-fast: $(READY)  ## the tests that take seconds
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test-long: $(READY)  ## 300 random cases of each property instead of 25; takes hours
+	$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile long
 
 test-hosts: $(HOSTS:%=test-%)  ## with each host alone, the tests that need no other
 

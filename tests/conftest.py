@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from mmengine.config import utils
 
 # Two processes of pytest-xdist with two threads each would wait for each other.
@@ -19,6 +20,13 @@ if not torch.cuda.is_available():
     os.environ['TRITON_INTERPRET'] = '1'  # read when a kernel is defined
 # mmengine parses all metafiles of a host again for each `mmdet::` in a config.
 utils.load = cache(utils.load)
+
+# A machine that others use too has no deadline. `default` draws the same cases every
+# time; `long` (`make test-long`) draws others each time, keeps those that failed in
+# .hypothesis/ and prints how to repeat them.
+settings.register_profile('default', deadline=None, max_examples=25, derandomize=True)
+settings.register_profile('long', deadline=None, max_examples=300, print_blob=True)
+settings.load_profile('default')  # `pytest --hypothesis-profile` loads another
 
 
 @pytest.fixture(scope='session')

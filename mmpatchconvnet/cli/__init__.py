@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 from mmpatchconvnet.version import __version__
 
@@ -40,6 +41,9 @@ def main(*command: str) -> None:
     # cores, and spinning made training 10 times slower. OpenMP reads this variable
     # when torch is imported.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    # A file name that is not UTF-8 is printed with escapes, as in errors.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
     settings = vars(build_parser().parse_args())
     run = settings.pop('run')
     try:

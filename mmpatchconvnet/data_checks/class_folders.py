@@ -4,12 +4,10 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from mmengine.fileio import list_dir_or_file
-
 from mmpatchconvnet.data_checks.findings import Kind
 from mmpatchconvnet.data_checks.layout import DataFile, Layout
 from mmpatchconvnet.data_checks.picture_files import PICTURE_SUFFIXES, is_hidden
-from mmpatchconvnet.data_checks.sources import DataSource
+from mmpatchconvnet.data_checks.sources import DataSource, list_files_below
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 HIDDEN = Kind(
@@ -102,7 +100,7 @@ class ClassFolders(Layout):
         pictures = []
         for label in names:
             folder = self.folder / label
-            for file in sorted(list_dir_or_file(folder, False, recursive=True)):
+            for file in list_files_below(folder):
                 name = os.path.join(label, file)
                 self.findings.totals['files'] += 1
                 if is_hidden(file):

@@ -15,6 +15,7 @@ from mmpatchconvnet.data_checks.coco_annotations import (
     Use,
     check_ids,
     faults_of,
+    file_of,
     is_side,
     lacks_polygon,
     look_up,
@@ -72,7 +73,7 @@ def read_coco(path: Path, findings: Findings) -> Json | None:
             hash((category['name'], category['id']))
         if not isinstance(content.setdefault('annotations', []), list):
             raise TypeError('annotations is not a list')
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         findings.errors.append(
             f'{findings.title} is not a COCO file ({type(error).__name__}: {error}): '
             'fix ann_file.'
@@ -127,7 +128,7 @@ def check_content(content: Json, use: Use, findings: Findings) -> list[Object]:
             findings.add(kinds.NOT_A_DICT, f'annotation number {number}')
             continue
         picture = look_up(pictures, annotation.get('image_id'))
-        file = picture.get('file_name') if picture else None
+        file = file_of(picture)
         faults = list(faults_of(annotation, picture, use))
         reason = None
         if not any(fault.stops for fault in faults):
@@ -161,8 +162,7 @@ def check_pictures(images: list, use: Use, findings: Findings) -> dict[Any, Json
     files: set[str] = set()
     for number, image in enumerate(images):
         image = image if isinstance(image, dict) else {}
-        file = image.get('file_name')
-        file = file if isinstance(file, str) else None
+        file = file_of(image)
         place = repr(file) if file else f'picture number {number}'
         for field, kind in kinds.NO_PICTURE_FIELD.items():
             if image.get(field) is None or (field == 'file_name' and not file):

@@ -50,6 +50,12 @@ def look_up(table: dict, key: Any) -> Any:
         return None
 
 
+def file_of(picture: Json | None) -> str | None:
+    """The file name of a picture, None if it has none."""
+    file = (picture or {}).get('file_name')
+    return file if isinstance(file, str) else None
+
+
 def is_side(value: Any) -> bool:
     """Whether a value is a width or height."""
     return _is_number(value) and value == int(value) and value > 0
@@ -64,8 +70,12 @@ def _are_numbers(values: list) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def check_ids(annotations: list, pictures: dict, use: Use, findings: Findings) -> None:
@@ -85,8 +95,7 @@ def check_ids(annotations: list, pictures: dict, use: Use, findings: Findings) -
             found += [kinds.SAME_ID] if own in seen else []
             seen.add(own)
         for kind in found:
-            picture = look_up(pictures, annotation.get('image_id')) or {}
-            file = picture.get('file_name')
+            file = file_of(look_up(pictures, annotation.get('image_id')))
             findings.add(kind, place_of(annotation, number, file), file)
 
 

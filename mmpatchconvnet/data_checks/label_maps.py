@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from mmengine.fileio import list_dir_or_file
 from PIL import Image
 
 from mmpatchconvnet.data_checks.findings import Findings, Kind
@@ -18,7 +17,12 @@ from mmpatchconvnet.data_checks.picture_files import (
     why_absent,
     why_unread,
 )
-from mmpatchconvnet.data_checks.sources import DataSource, find_settings
+from mmpatchconvnet.data_checks.sources import (
+    DataSource,
+    find_settings,
+    list_files_below,
+    read_lines,
+)
 from mmpatchconvnet.pillow_limit import unlimited_pillow
 
 MAX_SEARCHED = 1000  # label maps that are read if the first show at most one class
@@ -162,9 +166,8 @@ class LabelMaps(Layout):
     def _list_images(self, suffix: str) -> list[str]:
         list_file = self._list_file()
         if list_file:
-            lines = list_file.read_text().splitlines()
-            return [f'{line.strip()}{suffix}' for line in lines]
-        files = sorted(list_dir_or_file(self.folder, False, recursive=True))
+            return [f'{line.strip()}{suffix}' for line in read_lines(list_file)]
+        files = list_files_below(self.folder)
         self.findings.totals['files'] = len(files)
         if self._map_folder() != self.folder:
             count_others(files, suffix, self.findings)
@@ -172,7 +175,7 @@ class LabelMaps(Layout):
 
     def _count_alone(self, maps: Path, ending: str, named: set[str]) -> None:
         """Count the label maps without a picture."""
-        found = sorted(list_dir_or_file(maps, False, suffix=ending, recursive=True))
+        found = list_files_below(maps, ending)
         self.findings.totals['files of label maps'] = len(found)
         for one in found:
             if one not in named:

@@ -77,6 +77,8 @@ def why_absent(path: str | os.PathLike) -> str | None:
         return 'does not exist'
     except OSError as error:
         return f'cannot be opened ({error.strerror})'
+    except ValueError as error:  # a name that no file can have
+        return f'cannot be opened ({error})'
     if not os.path.isfile(path):
         return 'is not a file'
     return None if size else 'is an empty file'

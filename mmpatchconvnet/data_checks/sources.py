@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.fileio import list_from_file
+from mmengine.fileio import list_dir_or_file, list_from_file
 from mmengine.registry import TRANSFORMS
 
 from mmpatchconvnet.config_files import ConfigError, datasets_of, resolve_type
@@ -145,7 +145,7 @@ def classes_of(dataset: dict, dataset_class: type | None) -> tuple[str, ...] | N
         if '://' in given:
             return None
         if Path(given).expanduser().is_file():
-            return tuple(list_from_file(Path(given).expanduser()))
+            return tuple(read_lines(Path(given).expanduser()))
         raise ConfigError(
             f'classes={given!r} is not a file of class names: write ({given!r},) for a '
             'single class.'
@@ -153,6 +153,31 @@ def classes_of(dataset: dict, dataset_class: type | None) -> tuple[str, ...] | N
     if given is None:
         given = getattr(dataset_class, 'METAINFO', {}).get('classes')
     return None if given is None else tuple(given)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a file as the hosts read them; raises `ConfigError` if not UTF-8."""
+    try:
+        return list_from_file(path)
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f'{str(path)!r} is not text in UTF-8: save it as UTF-8.'
+        ) from None
+
+
+def list_files_below(folder: Path, suffix: str | None = None) -> list[str]:
+    """The paths below a folder, as the hosts list them, in alphabetical order.
+
+    Raises:
+        ConfigError: One cannot be followed, such as a link to itself.
+    """
+    try:
+        return sorted(list_dir_or_file(folder, False, suffix=suffix, recursive=True))
+    except OSError as error:
+        raise ConfigError(
+            f'{str(error.filename)!r} cannot be read ({error.strerror}): remove it, as '
+            'it ends the listing of its folder.'
+        ) from None
 
 
 def find_settings(name: str, node: object) -> Iterator[Any]:

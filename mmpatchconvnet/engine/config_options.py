@@ -39,8 +39,8 @@ def check_options(cfg: Config, options: dict[str, Any]) -> None:
     arguments.
 
     Raises:
-        ConfigError: Nothing reads a key, or a part of it is neither in a dict nor in a
-            list.
+        ConfigError: Nothing reads a key, a part of it is neither in a dict nor in a
+            list, or it is a part of another one.
     """
     settings = without(cfg.to_dict(), {'_scope_'})
     runner = find_runner(options.get('runner_type', cfg.get('runner_type')), cfg)
@@ -50,6 +50,12 @@ def check_options(cfg: Config, options: dict[str, Any]) -> None:
     known = list(walk({k: v for k, v in settings.items() if k in read}))
     for key in options:
         first, *rest = key.split('.')
+        outer = next((one for one in options if key.startswith(f'{one}.')), None)
+        if outer is not None:
+            raise ConfigError(
+                f'--cfg-options {key} is a part of {outer}, which is given too: give '
+                'one of them.'
+            )
         if first in INSTEAD:
             instead = f'give {INSTEAD[first]} instead'
         elif first in read:
@@ -61,8 +67,11 @@ def check_options(cfg: Config, options: dict[str, Any]) -> None:
         elif reader := other_reader(first, runner):
             instead = f'only a {reader} reads it, so set runner_type={reader} as well'
         else:
+            nearest = nearest_key(key, [path for path, _ in known])
             instead = (
-                f'the nearest key is {nearest_key(key, [path for path, _ in known])}'
+                f'the nearest key is {nearest}'
+                if nearest
+                else 'the config has no setting that is read'
             )
         raise ConfigError(f'--cfg-options {key} would change nothing: {instead}.')
 
@@ -106,7 +115,7 @@ def check_path(settings: Any, key: str) -> None:
     parts = key.split('.')
     for depth, part in enumerate(parts, 1):
         if isinstance(node, list):
-            if not part.isdigit() or int(part) >= len(node):
+            if not part.isdecimal() or int(part) >= len(node):
                 raise ConfigError(
                     f'--cfg-options {key}: {path} is a list of {len(node)}, so give a '
                     f'number from 0 to {len(node) - 1} instead of {part}.'
@@ -138,7 +147,7 @@ def copies_of(variable: str, value: Any, known: Sequence[tuple[str, Any]]) -> li
     ][:3]
 
 
-def nearest_key(key: str, known: Sequence[str]) -> str:
-    """The most similar key, if possible one with the same last part."""
+def nearest_key(key: str, known: Sequence[str]) -> str | None:
+    """The most similar key, if possible one with the same last part; None of none."""
     same = [path for path in known if path.split('.')[-1] == key.split('.')[-1]]
-    return get_close_matches(key, same or known, 1, cutoff=0)[0]
+    return next(iter(get_close_matches(key, same or known, 1, cutoff=0)), None)

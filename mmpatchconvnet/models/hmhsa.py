@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
+from mmpatchconvnet.models.layers import check_map
 from mmpatchconvnet.models.strict_init import StrictModule
 from mmpatchconvnet.registry import MODELS
 
@@ -153,20 +154,6 @@ class HMHSA(StrictModule):
             return self.attn(x)
         y = self.attn(x)
         return x + self.gamma.to(y.dtype).view(-1, 1, 1) * y
-
-
-def check_map(x: Tensor, owner: str, kind: str, in_channels: int) -> None:
-    """Raise unless it is a map (B, in_channels, H, W) that is not empty."""
-    if x.dim() != 4 or x.shape[1] != in_channels:
-        raise ValueError(
-            f'{owner} got a tensor of shape {tuple(x.shape)}: give {kind} '
-            f'(B, {in_channels}, H, W), or set in_channels to its width.'
-        )
-    if 0 in x.shape[2:]:
-        raise ValueError(
-            f'{owner} got {kind} of shape {tuple(x.shape)}, which is empty: give H and '
-            'W of at least 1.'
-        )
 
 
 def as_tokens(x: Tensor) -> Tensor:

@@ -55,3 +55,17 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))
+
+
+def check_map(x: Tensor, owner: str, kind: str, in_channels: int) -> None:
+    """Raise unless it is a map (B, in_channels, H, W) that is not empty."""
+    if x.dim() != 4 or x.shape[1] != in_channels:
+        raise ValueError(
+            f'{owner} got a tensor of shape {tuple(x.shape)}: give {kind} '
+            f'(B, {in_channels}, H, W), or set in_channels to its width.'
+        )
+    if 0 in x.shape[2:]:
+        raise ValueError(
+            f'{owner} got {kind} of shape {tuple(x.shape)}, which is empty: give H and '
+            'W of at least 1.'
+        )

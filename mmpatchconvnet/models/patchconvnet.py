@@ -24,6 +24,7 @@ from mmpatchconvnet.models.backbone import (
 )
 from mmpatchconvnet.models.block.eager import PatchConvBlock
 from mmpatchconvnet.models.block.folded import FoldedBlock, FoldedStem, why_not_folded
+from mmpatchconvnet.models.layers import check_map
 from mmpatchconvnet.models.plain import difference
 from mmpatchconvnet.models.recompute import recompute
 from mmpatchconvnet.registry import MODELS
@@ -97,8 +98,8 @@ class PatchConvNet(Backbone):
             must fit, except for the blocks after the last tap, which are not built.
 
     Raises:
-        ValueError: An unknown `arch` or `block_impl`, or an index, rate or stage out of
-            range.
+        ValueError: An unknown `arch` or `block_impl`, an index, rate or stage out of
+            range, or an image that is empty or has other channels.
 
     Example:
         >>> import torch
@@ -172,6 +173,7 @@ class PatchConvNet(Backbone):
             The stem's maps (B, C/4, ceil(H/4), ceil(W/4)) and so on, then one map
             (B, C, ceil(H/16), ceil(W/16)) for each of `out_indices`.
         """
+        check_map(x, 'PatchConvNet', 'images', self.in_channels)
         # A column folded in half precision gets its images in float32.
         stem_maps = self.stem(x.to(next(self.parameters()).dtype))
         outputs = [stem_maps[i] for i in self.stem_indices]

@@ -21,7 +21,8 @@ from mmpatchconvnet.models.backbone import (
     keys_of,
     resolve_indices,
 )
-from mmpatchconvnet.models.hmhsa import GROUP_NORM, HierarchicalAttention, check_map
+from mmpatchconvnet.models.hmhsa import GROUP_NORM, HierarchicalAttention
+from mmpatchconvnet.models.layers import check_map
 from mmpatchconvnet.models.transcnn_folded import fold, why_not_folded
 from mmpatchconvnet.models.transcnn_stage import (
     Downsample,

@@ -1,12 +1,16 @@
 """`mmpatchconvnet check`: every file, a report, and a sheet of samples."""
 
+import io
+import os
 import re
+import sys
 
 import cv2
 import numpy as np
 import pytest
 import small_data
 
+from mmpatchconvnet import cli
 from mmpatchconvnet.cli.check import run
 from mmpatchconvnet.data_checks.picture_files import Header
 from mmpatchconvnet.data_checks.samples import to_rgb
@@ -163,3 +167,18 @@ def test_pictures_of_many_bands_are_read_as_the_pipeline_reads_them(
     next(root.glob('images/train/*')).write_bytes(b'II*not a picture')
     text, _ = check(tmp_path, capsys, status=1)
     assert re.search('1 of 4 opened pictures that cannot be read', text)
+
+
+@pytest.mark.cls
+def test_names_that_are_not_utf8_are_printed_with_escapes(tmp_path, monkeypatch):
+    root = small_data.write_folders(tmp_path / 'data')
+    for split in small_data.SPLITS:
+        (root / split / 'leaf').rename(root / split / os.fsdecode(b'leaf\xff'))
+    small_data.folders_config(root).dump(tmp_path / 'config.py')
+    stdout = io.TextIOWrapper(io.BytesIO(), 'utf-8')
+    monkeypatch.setattr(sys, 'stdout', stdout)
+    arguments = ['check', str(tmp_path / 'config.py'), f'--work-dir={tmp_path}']
+    monkeypatch.setattr(sys, 'argv', ['mmpatchconvnet', *arguments])
+    cli.main()
+    stdout.flush()
+    assert rb'leaf\udcff' in stdout.buffer.getvalue()

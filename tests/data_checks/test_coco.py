@@ -5,14 +5,8 @@ import math
 import re
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from small_data import coco_config, noise, sentences, write_coco
-
-from mmpatchconvnet.data_checks.coco import check_content
-from mmpatchconvnet.data_checks.coco_annotations import Use
-from mmpatchconvnet.data_checks.findings import Findings
 
 pytestmark = pytest.mark.det
 TRAIN, VAL = 'train_dataloader', 'val_dataloader'
@@ -292,39 +286,6 @@ def test_every_fault_at_once_is_one_report(tmp_path):
     text = sentences(cfg, True)
     for what in ('not dicts', 'without bbox', 'not 4 numbers', 'RLE', 'is taken'):
         assert what in text
-
-
-def test_no_value_in_a_file_ends_in_a_traceback():
-    """Any JSON in any field is a fault or none, and the count of objects adds up."""
-    leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
-    junk = st.recursive(
-        leaves,
-        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-        max_leaves=5,
-    )
-    box = st.lists(st.floats(-9, 99) | st.integers(-9, 99), min_size=4, max_size=4)
-    plain = dict(id=1, image_id=1, category_id=1, bbox=[0, 0, 9, 9], area=9)
-    image = dict(id=1, file_name='a.png', width=40, height=40)
-    change = st.tuples(st.sampled_from([*plain, 'segmentation', 'iscrowd']), junk | box)
-    of_image = st.tuples(st.sampled_from([*image]), junk)
-
-    @settings(max_examples=50, deadline=None, derandomize=True)
-    @given(st.lists(change, max_size=8), st.lists(of_image, max_size=3))
-    def check_any(changes, image_changes):
-        content = dict(
-            images=[image, *({**image, 'id': 2, k: v} for k, v in image_changes)],
-            annotations=[plain, *({**plain, 'id': 2, k: v} for k, v in changes)],
-            categories=[dict(id=1, name='leaf')],
-        )
-        for use in (Use(masks=True), Use(scored=True, scored_masks=True)):
-            findings = Findings('a file')
-            used = check_content(content, use, findings)
-            dropped = sum(group.count for group in findings.dropped.values())
-            assert len(used) + dropped <= len(content['annotations'])
-            assert all(one.category == 'leaf' for one in used)
-            findings.sentences(stops=True)
-
-    check_any()
 
 
 def parts(cfg, *names):

@@ -3,14 +3,13 @@ import types
 
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
 from mmpatchconvnet.export import resizing
 from mmpatchconvnet.models import hmhsa
 
-few = settings(deadline=None, max_examples=50)
 SIDE = st.integers(1, 150)
 SIZES = st.tuples(SIDE, SIDE, SIDE, SIDE)
 
@@ -25,7 +24,6 @@ def assert_close(ours, theirs):
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
 
-@few
 @given(SIZES)
 def test_average_pooling_is_that_of_torch(sizes):
     height, width, *size = sizes
@@ -33,7 +31,6 @@ def test_average_pooling_is_that_of_torch(sizes):
     assert_close(resizing.pool_average(x, size), F.adaptive_avg_pool2d(x, size))
 
 
-@few
 @given(SIZES, st.booleans())
 def test_bilinear_resizing_is_that_of_torch(sizes, align_corners):
     height, width, *size = sizes
@@ -42,7 +39,6 @@ def test_bilinear_resizing_is_that_of_torch(sizes, align_corners):
     assert_close(resizing.resize_bilinear(x, size, align_corners), theirs)
 
 
-@few
 @given(SIZES)
 def test_nearest_resizing_is_that_of_torch(sizes):
     height, width, *size = sizes
@@ -50,7 +46,6 @@ def test_nearest_resizing_is_that_of_torch(sizes):
     assert (resizing.resize_nearest(x, size) == F.interpolate(x, size)).all()
 
 
-@few
 @given(
     st.tuples(SIDE, SIDE),
     st.sampled_from([4, 2, 0.5, 1.3, 0.8]),
@@ -65,7 +60,6 @@ def test_factors_are_those_of_torch(size, factor, mode, recompute):
     assert_close(resizing.interpolate(x, **given), F.interpolate(x, **given))
 
 
-@few
 @given(st.tuples(SIDE, SIDE))
 def test_pooling_with_sizes_rounded_up_is_that_of_torch(size):
     x = random_map(*size)
@@ -73,7 +67,6 @@ def test_pooling_with_sizes_rounded_up_is_that_of_torch(size):
     assert (resizing.max_pool(x, 2, ceil_mode=True) == theirs).all()
 
 
-@few
 @given(st.tuples(SIDE, SIDE), st.integers(1, 9))
 def test_means_with_sizes_rounded_up_are_those_of_torch(size, side):
     x = random_map(*size)
@@ -83,7 +76,6 @@ def test_means_with_sizes_rounded_up_are_those_of_torch(size, side):
     assert (resizing.avg_pool(x, side, **given) == F.avg_pool2d(x, side, **given)).all()
 
 
-@few
 @given(st.tuples(st.integers(1, 30), st.integers(1, 30)), st.integers(2, 8))
 def test_windows_that_are_always_masked_give_the_same(size, side):
     torch.manual_seed(0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmpatchconvnet.inference.exported_steps import (
@@ -77,7 +77,6 @@ def test_pictures_are_normalized_and_padded_as_mmdet_does():
 
 @pytest.mark.det
 @given(st.integers(0, 9999))
-@settings(deadline=None)  # the first call imports mmdet
 def test_masks_are_pasted_as_mmdet_does(seed):
     from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 

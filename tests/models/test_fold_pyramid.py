@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
@@ -202,7 +202,6 @@ def heads(draw: Callable, num_levels: int) -> nn.Module:
 
 @pytest.mark.det
 @pytest.mark.seg
-@settings(max_examples=25, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1))
 def test_any_reader_returns_the_same(data, seed):
     pyramid = data.draw(pyramids())

@@ -7,7 +7,7 @@ from unittest.mock import patch
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
@@ -63,7 +63,6 @@ def slow_means(x: Tensor, side: int) -> Tensor:
     )
 
 
-@settings(deadline=None, max_examples=25)
 @given(SIDES, SIDES, st.integers(1, 6), st.integers(1, 6))
 def test_a_slow_reference_gives_the_same_on_any_size(height, width, grid, ratio):
     torch.manual_seed(0)
@@ -84,7 +83,6 @@ def test_a_slow_reference_gives_the_same_on_any_size(height, width, grid, ratio)
         torch.testing.assert_close(layer(x), layer.proj(expected))
 
 
-@settings(deadline=None, max_examples=25)
 @given(SIDES, SIDES, st.integers(2, 6), st.integers(0, 9))
 def test_what_lies_in_the_padding_changes_nothing(height, width, side, seed):
     torch.manual_seed(seed)
