@@ -14,6 +14,7 @@ from typing import Any
 
 from mmpatchconvnet.cli.arguments import add_config
 from mmpatchconvnet.cli.errors import exit_on
+from mmpatchconvnet.stop_signals import Stopped, catch_signals
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +43,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(
+def run(**settings: Any) -> None:
+    with catch_signals():
+        try:
+            train(**settings)
+            return
+        except Stopped as error:
+            stopped, text = error, str(error)
+        stopped.__traceback__ = None  # nothing holds the runner any more
+        if stopped.together:
+            from mmpatchconvnet.engine.distributed import end_processes
+
+            end_processes()
+    if text:  # not from every process
+        print(text, file=sys.stderr)
+    raise SystemExit(stopped.status)
+
+
+def train(
     amp: bool,
     resume: str | None,
     quiet: bool,
