@@ -5,6 +5,7 @@ imported yet.
 """
 
 import mmap
+import multiprocessing
 import os
 import signal
 import threading
@@ -91,3 +92,13 @@ def catch_signals() -> Iterator[None]:
         over[0] = 1
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_workers() -> None:
+    """End the data workers, after `catch_signals`.
+
+    torch would wait five seconds for each until it does the same.
+    """
+    if multiprocessing.get_start_method() == 'fork':  # which handed on the handler
+        for worker in multiprocessing.active_children():
+            worker.terminate()

@@ -14,7 +14,7 @@ from typing import Any
 
 from mmpatchconvnet.cli.arguments import add_config
 from mmpatchconvnet.cli.errors import exit_on
-from mmpatchconvnet.stop_signals import Stopped, catch_signals
+from mmpatchconvnet.stop_signals import Stopped, catch_signals, end_workers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,19 +44,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(**settings: Any) -> None:
-    with catch_signals():
-        try:
+    try:
+        with catch_signals():
             train(**settings)
-            return
-        except Stopped as error:
-            stopped, text = error, str(error)
-        stopped.__traceback__ = None  # nothing holds the runner any more
-        if stopped.together:
-            from mmpatchconvnet.engine.distributed import end_processes
+        return
+    except Stopped as error:
+        stopped = error.with_traceback(None)  # which would hold the runner
+    if str(stopped):  # not from every process
+        print(stopped, file=sys.stderr)
+    end_workers()
+    if stopped.together:
+        from mmpatchconvnet.engine.distributed import end_processes
 
-            end_processes()
-    if text:  # not from every process
-        print(text, file=sys.stderr)
+        end_processes()
     raise SystemExit(stopped.status)
 
 
