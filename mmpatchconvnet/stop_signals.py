@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -92,6 +92,22 @@ def catch_signals() -> Iterator[None]:
         over[0] = 1
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def start_worker(inner: Callable | None, worker: int) -> None:
+    """In a new data worker: let it ignore SIGTERM, as `catch_signals` says.
+
+    torch has replaced the handler there by one that dies of it.
+
+    Args:
+        inner: What else a worker does when it starts.
+        worker: Its number.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    if callable(handler):  # inherited
+        signal.signal(signal.SIGTERM, handler)
+    if inner is not None:
+        inner(worker)
 
 
 def end_workers() -> None:

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,7 +85,12 @@ class Send(Hook):
             if runner.iter + ('train_iter' in when) == at:
                 self.batch = batch_idx
                 while self.numbers:
-                    os.kill(os.getpid() if alone else 0, self.numbers.pop(0))
+                    number = self.numbers.pop(0)
+                    if alone:
+                        os.kill(os.getpid(), number)
+                    else:  # not from this process, which torch's workers tell apart
+                        kill = ('kill', f'-{number:d}', '--', f'-{os.getpgrp()}')
+                        subprocess.run(kill)
 
         self.numbers, self.batch = [*more, *numbers], -1
         setattr(self, when, send)

@@ -1,5 +1,6 @@
 """A training that saves its state on a signal, and stops where it can continue."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, FlexibleRunner, Runner
 
 from mmpatchconvnet.engine.hooks.checkpoint import AtomicCheckpointHook
-from mmpatchconvnet.stop_signals import Stopped, name_of, received
+from mmpatchconvnet.stop_signals import Stopped, name_of, received, start_worker
 
 
 class SignalHook(Hook):
@@ -24,6 +25,12 @@ class SignalHook(Hook):
     """
 
     priority = 'VERY_LOW'  # after the checkpoint hook, which was registered before
+
+    def before_train(self, runner: Runner) -> None:
+        for loop in (runner.train_loop, runner.val_loop):
+            if loop is not None:
+                loader = loop.dataloader
+                loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
