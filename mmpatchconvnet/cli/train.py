@@ -14,6 +14,7 @@ from typing import Any
 
 from mmpatchconvnet.cli.arguments import add_config
 from mmpatchconvnet.cli.errors import exit_on
+from mmpatchconvnet.stop_signals import Stopped, catch_signals, end_workers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +43,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(
+def run(**settings: Any) -> None:
+    try:
+        with catch_signals():
+            train(**settings)
+        return
+    except Stopped as error:
+        stopped = error.with_traceback(None)  # which would hold the runner
+    if str(stopped):  # not from every process
+        print(stopped, file=sys.stderr)
+    end_workers()
+    if stopped.together:
+        from mmpatchconvnet.engine.distributed import end_processes
+
+        end_processes()
+    raise SystemExit(stopped.status)
+
+
+def train(
     amp: bool,
     resume: str | None,
     quiet: bool,

@@ -19,6 +19,7 @@ from mmpatchconvnet.engine.config_checks import check_config, check_features
 from mmpatchconvnet.engine.config_options import check_options
 from mmpatchconvnet.engine.distributed import is_first_process, prepare_processes
 from mmpatchconvnet.engine.hooks.schedule import ResumedScheduleHook
+from mmpatchconvnet.engine.hooks.signals import SignalHook
 from mmpatchconvnet.engine.loop_checks import check_train_loop
 from mmpatchconvnet.engine.nested import make_plain
 from mmpatchconvnet.engine.provenance import EvaluationRunner, write_environment
@@ -162,6 +163,7 @@ def build_runner(
         runner.logger.warning(warning)
     if training:
         runner.register_hook(ResumedScheduleHook())
+        runner.register_hook(SignalHook())
         runner.register_hook(UnlockHook())
     agree_on_checkpoint(runner, notes)
     if cfg.get('load_from'):

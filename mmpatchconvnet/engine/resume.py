@@ -13,6 +13,7 @@ from mmpatchconvnet.checkpoints import (
     load_file,
     local_file,
 )
+from mmpatchconvnet.engine.hooks.checkpoint import INTERIM
 
 
 class UnfitError(CheckpointError):
@@ -139,6 +140,7 @@ def files_of_run(cfg: Config, folders: set[Path]) -> set[Path]:
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     template = hook.get('filename_tmpl')
     patterns = [template.format('*')] if template else ['iter_*.pth', 'epoch_*.pth']
+    patterns.append(INTERIM)
     return {path for folder in folders for p in patterns for path in folder.glob(p)}
 
 

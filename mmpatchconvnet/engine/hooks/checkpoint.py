@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 
 from mmpatchconvnet.atomic_files import atomic_write
 from mmpatchconvnet.registry import HOOKS
 
+# A state between two checkpoints, saved on a signal; each replaces the one before.
+INTERIM = 'interim.pth'
 # Settings that name another place or backend than the work directory.
 ELSEWHERE = {'backend_args', 'file_client_args', 'out_dir'}
 
@@ -30,6 +33,8 @@ class AtomicCheckpointHook(CheckpointHook):
 
     A run that ends also leaves its last state, wherever it ends: early stopping ends it
     between two checkpoints, or before the first. Only `save_last=False` prevents it.
+
+    `save_interim` saves a state between two checkpoints, also with `save_last=False`.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -40,6 +45,8 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
         self.saved_iter = runner.iter  # that of the start, or of the resumed file
+        self.saved: dict = {}  # where the last regular checkpoint of this run is
+        self.position: dict = {}  # of the state that is being saved
 
     def after_train(self, runner: Runner) -> None:
         if self.save_last and runner.iter > self.saved_iter:
@@ -50,5 +57,42 @@ class AtomicCheckpointHook(CheckpointHook):
         super().after_train(runner)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        self.position = dict(epoch=meta['epoch'], iter=meta['iter'])
         super()._save_checkpoint_with_step(runner, step, meta)
-        self.saved_iter = meta['iter']
+        self.saved, self.position = self.position, {}
+        self.saved_iter = self.saved['iter']
+
+    def save_interim(
+        self, runner: Runner | FlexibleRunner, epoch: int, step: int
+    ) -> str:
+        """Save what resuming needs in `INTERIM`, which counts in no `max_keep_ckpts`.
+
+        Args:
+            runner: Has finished so many epochs and steps.
+            epoch: The number of epochs.
+            step: The number of steps.
+
+        Returns:
+            The path; that of the regular checkpoint, if it has just been saved.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        position = dict(epoch=epoch, iter=step)
+        complete = self.save_optimizer and self.save_param_scheduler
+        if position == self.saved and complete:
+            return str(self.last_ckpt)
+        self.position = position
+        settings = dict(self.args, backend_args=self.backend_args, by_epoch=False)
+        runner.save_checkpoint(
+            self.out_dir, INTERIM, self.file_client_args, meta={**position}, **settings
+        )
+        self.position = {}
+        path = self.file_backend.join_path(self.out_dir, INTERIM)
+        if is_main_process():
+            atomic_write(Path(runner.work_dir, 'last_checkpoint'), path.encode())
+        return path
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        # A FlexibleRunner replaces them by those at the end of a step.
+        checkpoint['meta'].update(self.position)
