@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.dist import all_gather_object, all_reduce
+from mmengine.hooks import Hook
 from mmengine.optim import AmpOptimWrapper, ApexOptimWrapper, OptimWrapper
 from mmengine.runner import FlexibleRunner, Runner
 from torch import Tensor
 
-from mmpatchconvnet.engine.non_finite import find_fault, random_state
+from mmpatchconvnet.engine.non_finite import bad_value, find_fault, random_state
 
 
 class BadStepError(ValueError):
@@ -27,7 +27,8 @@ class FiniteStepsHook(Hook):
 
     A skipped step changes no weight and no buffer, such as the statistics of BN, and
     its loss is not logged; the schedule goes on. All processes skip or stop together.
-    With mixed precision, an infinite gradient is the matter of the loss scaler.
+    With mixed precision, the loss scaler leaves out steps with an infinite gradient;
+    these are not counted, unless its scale has fallen below 1.
 
     Also refuses to save weights that are not finite.
 
@@ -80,7 +81,7 @@ class FiniteStepsHook(Hook):
             raise BadStepError(
                 f'training stopped at iteration {step}{before}: {fault}; lower the '
                 'learning rate, correct the data, or skip such steps with '
-                f'--skip-bad-steps N; {self.last_checkpoint()}.'
+                f'--skip-bad-steps N; {last_checkpoint(self.runner.work_dir)}.'
             )
         self.bad = True
         self.skipped += 1
@@ -91,32 +92,37 @@ class FiniteStepsHook(Hook):
             f'{self.max_skipped}: {fault}.'
         )
 
-    def last_checkpoint(self) -> str:
-        """The newest checkpoint of the run, in words."""
-        hooks = [hook for hook in self.runner.hooks if isinstance(hook, CheckpointHook)]
-        path = next((hook.last_ckpt for hook in hooks if hook.last_ckpt), None)
-        if path is None and self.runner._resume:
-            path = self.runner._load_from
-        if path is None:
-            return f'no checkpoint had been saved in {self.runner.work_dir}'
-        return f'the last checkpoint is {path}, from which --resume continues'
-
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        named = runner.model.named_parameters()
-        parameters = {name.removeprefix('module.') for name, _ in named}
-        for part in ('state_dict', 'ema_state_dict'):
-            for name, value in checkpoint.get(part, {}).items():
-                if not torch.is_floating_point(value):
-                    continue
-                # A buffer may hold infinity on purpose, as masks do.
-                trained = name.removeprefix('module.') in parameters
-                bad = ~value.isfinite() if trained else value.isnan()
-                if bad.any():
-                    raise BadStepError(
-                        f'the weights are not saved, as {name} is not finite after '
-                        f'iteration {checkpoint["meta"]["iter"]}: lower the learning '
-                        f'rate; {self.last_checkpoint()}.'
-                    )
+        # By the first process alone, as for best_*.
+        refuse(runner, bad_value(runner.model), checkpoint['meta']['iter'])
+
+
+def check_weights(runner: Runner | FlexibleRunner, iteration: int) -> None:
+    """Check that the weights can be saved; all processes have to call it together.
+
+    Raises:
+        BadStepError: A parameter is not finite, or a buffer is NaN.
+    """
+    names = all_gather_object(bad_value(runner.model))
+    refuse(runner, next(filter(None, names), ''), iteration)
+
+
+def refuse(runner: Runner | FlexibleRunner, name: str, iteration: int) -> None:
+    """Raise if there is a name."""
+    if name:
+        raise BadStepError(
+            f'the weights are not saved, as {name} is not finite after iteration '
+            f'{iteration}: lower the learning rate; {last_checkpoint(runner.work_dir)}.'
+        )
+
+
+def last_checkpoint(work_dir: str) -> str:
+    """What `--resume` would continue from, in words."""
+    pointer = Path(work_dir, 'last_checkpoint')
+    if not pointer.is_file():
+        return f'{work_dir} has no checkpoint yet'
+    path = pointer.read_text(errors='replace').strip()
+    return f'the last checkpoint is {path}, from which --resume continues'
 
 
 class StepGuard:
@@ -137,11 +143,10 @@ class StepGuard:
         self.wrapper, self.handle = wrapper, handle
         self.scaled = isinstance(wrapper, (AmpOptimWrapper, ApexOptimWrapper))
         self.inner_update = wrapper.update_params
-        wrapper.update_params = self.update_params  # type: ignore[method-assign]
-        if not self.scaled:
-            wrapper.optimizer.register_step_pre_hook(self.before_step)
-            if getattr(wrapper, 'grad_name', '') == 'grad_norm':
-                self.inner_clip, wrapper.clip_func = wrapper.clip_func, self.clip
+        wrapper.update_params = self.update_params
+        wrapper.optimizer.register_step_pre_hook(self.before_step)
+        if getattr(wrapper, 'grad_name', '') == 'grad_norm':
+            self.inner_clip, wrapper.clip_func = wrapper.clip_func, self.clip
 
     def update_params(
         self,
@@ -151,28 +156,37 @@ class StepGuard:
     ) -> None:
         """Do what the wrapper does, unless the step is bad."""
         wrapper = self.wrapper
-        self.loss, self.norm = loss.detach(), None
-        if self.scaled or not wrapper.should_sync():
-            bad = self.is_bad(self.loss)
-            if bad:
-                self.handle(wrapper, self.loss)
-                wrapper._inner_count += 1
+        self.loss, self.norm, self.stepped = loss.detach(), None, False
+        early = self.scaled or not wrapper.should_sync()
+        if early and self.is_bad(self.loss):
+            wrapper._inner_count += 1
         else:
-            bad = False
-        if not bad:
             try:
                 self.inner_update(loss, step_kwargs, zero_kwargs)
-                return
             except NotFinite:
-                self.handle(wrapper, self.loss)
+                pass
+            else:
+                if self.scales_in_vain():
+                    self.handle(wrapper, self.loss)
+                return
+        self.handle(wrapper, self.loss)
         if wrapper.should_update():
             wrapper.zero_grad(**zero_kwargs or {})
 
-    def clip(self, *args: Any, **kwargs: Any) -> Tensor:
+    def scales_in_vain(self) -> bool:
+        """Whether the loss scaler leaves out steps for which no scale is the reason."""
+        scaler: Any = getattr(self.wrapper, 'loss_scaler', None)
+        left_out = self.wrapper.should_update() and not self.stepped
+        return scaler is not None and left_out and scaler.get_scale() < 1
+
+    def clip(self, *args: Any, **kwargs: Any) -> Any:
         self.norm = self.inner_clip(*args, **kwargs)
         return self.norm
 
     def before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        self.stepped = True
+        if self.scaled:
+            return
         norm = largest(optimizer) if self.norm is None else self.norm
         if self.is_bad(self.loss + norm):
             raise NotFinite

@@ -56,7 +56,8 @@ def find_fault(
         fault.place = f'and repeating the step fails ({error})'
     found = first_of_all(fault)
     if not found.place:
-        fault.place = bad_weight(model) or bad_gradient(model, wrapper, batch, state)
+        name = bad_gradient(model, wrapper, batch, state)
+        fault.place = f'first in that of {name}' if name else ''
         found = first_of_all(fault)
     return found
 
@@ -126,18 +127,21 @@ def all_finite(values: Any) -> bool:
     return not isinstance(values, (list, tuple)) or all(map(all_finite, values))
 
 
-def bad_weight(model: nn.Module) -> str:
-    """The first parameter with values that are not finite, in words."""
+def bad_value(model: nn.Module) -> str:
+    """The first parameter that is not finite or buffer that is NaN, or nothing."""
     for name, parameter in model.named_parameters():
         if not all_finite(parameter):
-            return f'first in the values of {clean(name)}'
+            return clean(name)
+    for name, buffer in model.named_buffers():
+        if buffer.isnan().any():  # masks hold infinity on purpose
+            return clean(name)
     return ''
 
 
 def bad_gradient(
     model: nn.Module, wrapper: OptimWrapper, batch: Any, state: tuple
 ) -> str:
-    """The parameter nearest to the loss whose gradient is not finite, in words.
+    """The parameter nearest to the loss whose gradient is not finite, or nothing.
 
     The backward pass is repeated, as clipping spreads NaN over all gradients. What FSDP
     shards, and what cannot be repeated, is taken as it is.
@@ -160,7 +164,7 @@ def bad_gradient(
         for name, gradient in zip(names, gradients, strict=True)
         if not all_finite(gradient)
     ]
-    return f'first in that of {clean(bad[-1])}' if bad else ''
+    return clean(bad[-1]) if bad else ''
 
 
 def clean(name: str) -> str:

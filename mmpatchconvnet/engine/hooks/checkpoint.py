@@ -8,6 +8,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from mmpatchconvnet.atomic_files import atomic_write
+from mmpatchconvnet.engine.finite_steps import check_weights
 from mmpatchconvnet.registry import HOOKS
 
 # Settings that name another place or backend than the work directory.
@@ -50,5 +51,6 @@ class AtomicCheckpointHook(CheckpointHook):
         super().after_train(runner)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        check_weights(runner, meta['iter'])  # before older ones are removed
         super()._save_checkpoint_with_step(runner, step, meta)
         self.saved_iter = meta['iter']
