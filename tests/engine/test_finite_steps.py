@@ -195,8 +195,8 @@ def test_a_gradient_that_no_scale_makes_finite_stops(tmp_path):
 
 def test_weights_that_overflow_are_not_saved(tmp_path):
     # The loss and the gradient are finite, their product with the rate is not.
-    cfg = line_config(tmp_path, [1e-12, 1e30, 1.0])
-    cfg.optim_wrapper.optimizer.lr = 1e10
+    cfg = line_config(tmp_path, [1e-30, 1e10, 1.0])
+    cfg.optim_wrapper.optimizer.lr = 1e29
     cfg.default_hooks.checkpoint.max_keep_ckpts = 1
     with pytest.raises(BadStepError, match=r'layer.weight is not finite .*iter_1.pth'):
         train(cfg)
