@@ -39,6 +39,13 @@ def add_deploy(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def whole_number(text: str) -> int:
+    """A number of things, 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number')
+    return int(text)
+
+
 class ConfigOptions(argparse.Action):
     """mmengine's `DictAction`, imported only when the option is given."""
 

@@ -12,7 +12,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from mmpatchconvnet.cli.arguments import add_config
+from mmpatchconvnet.cli.arguments import add_config, whole_number
 from mmpatchconvnet.cli.errors import exit_on
 from mmpatchconvnet.stop_signals import Stopped, catch_signals, end_workers
 
@@ -41,6 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='go on without pictures and label maps that cannot be read, and list '
         'them at the end and in skipped_files.txt',
     )
+    option(
+        '--skip-bad-steps',
+        type=whole_number,
+        default=0,
+        metavar='N',
+        help='skip up to N steps whose loss or gradient is not finite (default: stop '
+        'at the first)',
+    )
 
 
 def run(**settings: Any) -> None:
@@ -65,12 +73,14 @@ def train(
     resume: str | None,
     quiet: bool,
     skip_bad_files: bool,
+    skip_bad_steps: int,
     **settings: Any,
 ) -> None:
     from mmpatchconvnet.checkpoints import CheckpointError
     from mmpatchconvnet.engine import launch
     from mmpatchconvnet.engine.bad_files import BadDataError, tell_skipped
     from mmpatchconvnet.engine.distributed import end_processes
+    from mmpatchconvnet.engine.finite_steps import BadStepError
 
     stdout = open(os.devnull, 'w') if quiet else sys.stdout  # noqa: SIM115
     with exit_on(ValueError), redirect_stdout(stdout):
@@ -81,14 +91,19 @@ def train(
             cfg.resume = resume
         elif resume is not None:
             cfg.resume, cfg.load_from = True, resume
-        runner = launch.build_runner(cfg, training=True, skip_bad_files=skip_bad_files)
+        runner = launch.build_runner(
+            cfg,
+            training=True,
+            skip_bad_files=skip_bad_files,
+            skip_bad_steps=skip_bad_steps,
+        )
     if quiet:
         for handler in list(runner.logger.handlers):
             if not isinstance(handler, logging.FileHandler):
                 runner.logger.removeHandler(handler)
     try:
         # The first is raised by init_cfg before the first step.
-        with exit_on(CheckpointError, BadDataError):
+        with exit_on(CheckpointError, BadDataError, BadStepError):
             runner.train()
     except KeyboardInterrupt:
         if not Path(cfg.work_dir, 'last_checkpoint').is_file():

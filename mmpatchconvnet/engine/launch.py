@@ -18,6 +18,7 @@ from mmpatchconvnet.engine.bad_files import guard_data
 from mmpatchconvnet.engine.config_checks import check_config, check_features
 from mmpatchconvnet.engine.config_options import check_options
 from mmpatchconvnet.engine.distributed import is_first_process, prepare_processes
+from mmpatchconvnet.engine.finite_steps import FiniteStepsHook
 from mmpatchconvnet.engine.hooks.schedule import ResumedScheduleHook
 from mmpatchconvnet.engine.hooks.signals import SignalHook
 from mmpatchconvnet.engine.loop_checks import check_train_loop
@@ -122,7 +123,10 @@ def use_amp(cfg: Config) -> None:
 
 
 def build_runner(
-    cfg: Config, training: bool, skip_bad_files: bool = False
+    cfg: Config,
+    training: bool,
+    skip_bad_files: bool = False,
+    skip_bad_steps: int = 0,
 ) -> Runner | FlexibleRunner:
     """A Runner whose config, data and feature maps have been checked.
 
@@ -132,6 +136,8 @@ def build_runner(
         cfg: A config from `load_config`.
         training: Whether it trains, or tests.
         skip_bad_files: Whether training goes on without files that cannot be read.
+        skip_bad_steps: How many steps with a loss or gradient that is not finite are
+            skipped before training stops.
 
     Raises:
         ValueError: One sentence on what is wrong, before anything is trained. That
@@ -165,6 +171,7 @@ def build_runner(
         runner.register_hook(ResumedScheduleHook())
         runner.register_hook(SignalHook())
         runner.register_hook(UnlockHook())
+        runner.register_hook(FiniteStepsHook(skip_bad_steps))
     agree_on_checkpoint(runner, notes)
     if cfg.get('load_from'):
         runner._load_from = cfg.load_from = local_file(cfg.load_from)

@@ -24,6 +24,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 from mmpatchconvnet import AttentionPooling, DeconvPyramid, PatchConvNet, TransCNN
 from mmpatchconvnet.checkpoints import CheckpointError
 from mmpatchconvnet.engine.distributed import CPUDataParallel, prepare_processes
+from mmpatchconvnet.engine.finite_steps import BadStepError, FiniteStepsHook
 from mmpatchconvnet.engine.sharding import ShardedStrategy
 from mmpatchconvnet.models.patchconvnet import PatchConvBlock
 
@@ -330,6 +331,56 @@ def ranks_draw_different_numbers(out: Path) -> None:
     assert len({*both[0], *both[1]}) == 6
 
 
+def bad_steps_are_skipped_by_all(out: Path) -> None:
+    """And end the training of all, though the loss is bad in one."""
+    rank = dist.get_rank()
+
+    class Model(BaseModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(1, 1)
+            self.steps = 0
+
+        def forward(self, *_: object, mode: str = 'loss') -> dict[str, Tensor]:
+            if torch.is_grad_enabled():  # else it is a repeat
+                self.steps += 1
+            bad = self.steps in (2, 4) and rank == 1
+            x = torch.full((1, 1), float('nan') if bad else 1.0)
+            return dict(loss=self.layer(x).mean())
+
+    for early, counts in ((False, 1), (True, 1), (False, 2)):
+        name = f'{early}{counts}'
+        hook = FiniteStepsHook(skip_bad_steps=1)
+        runner = Runner(
+            Model(),
+            work_dir=str(out / name),
+            experiment_name=f'bad{name}',
+            train_dataloader=dict(
+                dataset=list(range(20)), sampler=dict(type='DefaultSampler')
+            ),
+            train_cfg=dict(type='IterBasedTrainLoop', max_iters=9),
+            optim_wrapper=dict(
+                optimizer=dict(type='SGD', lr=0.1), accumulative_counts=counts
+            ),
+            custom_hooks=[hook],
+            default_scope='mmengine',
+            launcher='pytorch',
+            cfg=dict(
+                model_wrapper_cfg=dict(
+                    type='mmpatchconvnet.CPUDataParallel', find_unused_parameters=early
+                )
+            ),
+        )
+        with pytest.raises(
+            BadStepError,
+            match=r'iteration 4 after 1 .* layer \(Linear\), whose .*, on rank 1;',
+        ):
+            runner.train()
+        weights = [torch.empty(1, 1) for _ in range(2)]
+        dist.all_gather(weights, runner.model.module.layer.weight.detach())
+        assert weights[0] == weights[1] and weights[0].isfinite()
+
+
 CHECKS: dict[str, Callable[[Path], None]] = {
     check.__name__: check
     for check in (
@@ -339,6 +390,7 @@ CHECKS: dict[str, Callable[[Path], None]] = {
         fsdp_takes_the_step_of_one_process,
         fsdp_refuses_an_optimizer_of_whole_layers,
         ranks_draw_different_numbers,
+        bad_steps_are_skipped_by_all,
     )
 }
 

@@ -9,6 +9,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import FlexibleRunner, Runner
 
 from mmpatchconvnet.atomic_files import atomic_write
+from mmpatchconvnet.engine.finite_steps import check_weights
 from mmpatchconvnet.registry import HOOKS
 
 # A state between two checkpoints, saved on a signal; each replaces the one before.
@@ -58,6 +59,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         self.position = dict(epoch=meta['epoch'], iter=meta['iter'])
+        check_weights(runner, meta['iter'])  # before older ones are removed
         super()._save_checkpoint_with_step(runner, step, meta)
         self.saved, self.position = self.position, {}
         self.saved_iter = self.saved['iter']
