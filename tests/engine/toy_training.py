@@ -1,5 +1,6 @@
 """A training of a few steps with a model of one layer, and the rates of its steps."""
 
+import time
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,15 @@ class ToyData(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> dict:
         return dict(x=torch.ones(1))
+
+
+@DATASETS.register_module()
+class SlowToyData(ToyData):
+    """Leaves time to interrupt a training of some hundred steps."""
+
+    def __getitem__(self, index: int) -> dict:
+        time.sleep(0.01)
+        return super().__getitem__(index)
 
 
 def toy_config(folder: Path, steps: int, **settings: Any) -> Config:
