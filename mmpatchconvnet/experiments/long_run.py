@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shlex
 import signal
 import subprocess
@@ -121,12 +122,18 @@ def last_step(work_dir: Path) -> int:
 
 
 def memory_of(process: psutil.Process) -> int | None:
-    """Bytes that a process and its data workers share with no other process."""
+    """Bytes of anonymous memory of a process and its data workers; Linux alone tells.
+
+    Files that are mapped, such as torch itself, are not counted: whether the system
+    keeps them in memory does not depend on the training.
+    """
     try:
         tree = [process, *process.children(recursive=True)]
-        return sum(one.memory_full_info().uss for one in tree)
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):  # it ends
+        status = [Path(f'/proc/{one.pid}/status').read_text() for one in tree]
+    except (psutil.NoSuchProcess, OSError):  # it ends
         return None
+    found = [re.search(r'RssAnon:\s+(\d+) kB', text) for text in status]
+    return sum(int(match[1]) * 1024 for match in found if match)
 
 
 def differing_tensors(first: Path, second: Path) -> list[str]:
