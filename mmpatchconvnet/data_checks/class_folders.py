@@ -8,7 +8,11 @@ from mmengine.fileio import list_dir_or_file
 
 from mmpatchconvnet.data_checks.findings import Kind
 from mmpatchconvnet.data_checks.layout import DataFile, Layout
-from mmpatchconvnet.data_checks.picture_files import PICTURE_SUFFIXES, is_hidden
+from mmpatchconvnet.data_checks.picture_files import (
+    PICTURE_SUFFIXES,
+    UNREAD_SUFFIXES,
+    is_hidden,
+)
 from mmpatchconvnet.data_checks.sources import DataSource
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
@@ -18,7 +22,13 @@ HIDDEN = Kind(
 LEFT_OUT = Kind(
     'files',
     'left out because of their suffix',
-    'add it to the extensions of the data set, or convert them',
+    'add it to the extensions of the data set if OpenCV reads it, or convert them',
+    stops=False,
+)
+LOOSE = Kind(
+    'pictures',
+    'directly in the folder, in none of its classes, and left out',
+    'move each to the folder of its class, or remove them',
     stops=False,
 )
 EMPTY = Kind('classes', 'without a picture', 'add pictures', stops=False)
@@ -55,6 +65,9 @@ class ClassFolders(Layout):
         for name in sorted(folders - {*names}):
             findings.add(HIDDEN, repr(name))
         self._check_names(names)
+        for one in sorted(self.folder.iterdir()):
+            if one.is_file() and is_picture(one.name):
+                findings.add(LOOSE, repr(one.name))
         files = self._list_pictures(names)
         findings.totals['pictures'] = len(files)
         for name in sorted({*names} - {file.label for file in files}):
@@ -109,9 +122,14 @@ class ClassFolders(Layout):
                     continue
                 if file.lower().endswith(extensions):
                     pictures.append(DataFile(name, folder / file, label=label))
-                elif Path(file).suffix.lower() in PICTURE_SUFFIXES:
+                elif is_picture(file):
                     self.findings.add(LEFT_OUT, repr(name))
         return pictures
+
+
+def is_picture(file: str) -> bool:
+    """Whether the name of a file ends as those of pictures do."""
+    return Path(file).suffix.lower() in PICTURE_SUFFIXES | UNREAD_SUFFIXES
 
 
 def class_folders(folder: Path) -> list[str]:
