@@ -96,9 +96,8 @@ def largest_class(
             align_corners=align_corners,
         )[0]
         for label, values in enumerate(part, first):
-            better = values > best
-            labels[better] = label
-            best[better] = values[better]
+            labels.masked_fill_(values > best, label)
+            torch.maximum(best, values, out=best)
     return labels
 
 

@@ -26,8 +26,8 @@ LEFT_OUT = Kind(
     stops=False,
 )
 LOOSE = Kind(
-    'pictures',
-    'directly in the folder, in none of its classes, and left out',
+    'loose pictures',
+    'that lie in no folder of a class and are left out',
     'move each to the folder of its class, or remove them',
     stops=False,
 )
