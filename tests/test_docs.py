@@ -76,3 +76,18 @@ def test_every_public_name_is_in_the_reference():
     }
     listed = {name.split('.')[-1] for name in REFERENCE}
     assert not (types | public) - listed, 'add them to a page of docs/reference'
+
+
+def test_faults_are_counted_and_their_tests_exist():
+    text = (ROOT / 'docs/faults.md').read_text()
+    rows = [
+        row.strip('| ').split(' | ') for row in re.findall(r'^\| .*::.*$', text, re.M)
+    ]
+    lost = sum(row[2].lower().startswith('lost') for row in rows)
+    counts = f'Faults tried: {len(rows)}, survived: {len(rows) - lost}, lost: {lost}.'
+    assert counts in text
+    for row in rows:
+        assert len(row) == 4, row
+        file, _, name = row[3].strip('`').partition('::')
+        assert f'\ndef {name}(' in (ROOT / 'tests' / file).read_text(), row[3]
+    assert len({row[3] for row in rows}) == len(rows)

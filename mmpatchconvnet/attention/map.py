@@ -115,6 +115,7 @@ class AttentionMap:
         untrained: bool = False,
     ) -> None:
         self.module: Any
+        self.checkpoint = ''  # the file of the weights, if one is read
         if isinstance(model, nn.Module):
             cfg, meta = _config_of(model)
             kind_of(model)
@@ -131,6 +132,7 @@ class AttentionMap:
             )
             self.module, self.pipeline = host.module, host.pipeline
             self.classes, self.scope = list(host.classes), host.scope
+            self.checkpoint = host.checkpoint
         neck = getattr(self.module, 'neck', None)
         self.is_untrained = untrained
         if isinstance(neck, AttentionPooling):

@@ -79,15 +79,19 @@ def run(
         from mmpatchconvnet.attention.folder import map_folder
         from mmpatchconvnet.attention.map import AttentionMap
         from mmpatchconvnet.attention.outputs import OUTPUTS
-        from mmpatchconvnet.inference.folder import check_is_free
+        from mmpatchconvnet.inference.folder import check_is_free, say
 
         if not overwrite:  # before the model is loaded
             check_is_free(out, OUTPUTS)
+        console = Console(highlight=False)
+        maps = AttentionMap(model, checkpoint, device=device, untrained=untrained)
+        if maps.checkpoint:
+            say(console, f'checkpoint: {maps.checkpoint}')
         unread = map_folder(
-            AttentionMap(model, checkpoint, device=device, untrained=untrained),
+            maps,
             paths[-1],
             out,
-            Console(highlight=False),
+            console,
             classes=classes,
             recursive=recursive,
             scale=(scale[0], scale[1]) if scale else None,

@@ -92,7 +92,7 @@ def run(
     ours = 's60+lean' if settings['training'] else 's60+deploy'
     models = models or ['s60+reference', 's60', ours, *BASELINES]
     console = Console(highlight=False)
-    with exit_on(ValueError):
+    with exit_on(ValueError, OSError):
         measured = measure(models, Setting(**settings), rounds, warmup, console)
         console.print(draw(measured), soft_wrap=True)
         if rows:

@@ -50,7 +50,7 @@ def run(
     from mmpatchconvnet.experiments.runs import TrainingError
 
     console = Console(highlight=False)
-    with exit_on(ValueError, TrainingError):
+    with exit_on(ValueError, OSError, TrainingError):
         table = draw_scores(compare(configs, seeds, data_root, rows, work_dir, console))
     console.print(f'\n{table}', markup=False, soft_wrap=True)
     console.print(f'Every run is a row of {rows}', markup=False, soft_wrap=True)

@@ -26,7 +26,7 @@ def run(work_dir: Path) -> None:
     from mmpatchconvnet.experiments.runs import TrainingError
 
     console = Console()
-    with exit_on(TrainingError):
+    with exit_on(OSError, TrainingError):
         report = results_table(run_demo(work_dir, console))
     table = Table(*report.columns, title='mmpatchconvnet demo')
     for row in report.rows:

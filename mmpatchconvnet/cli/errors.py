@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mmpatchconvnet.system_faults import fault_of
+
 
 @contextmanager
 def exit_on(*kinds: type[Exception]) -> Iterator[None]:
@@ -12,6 +14,9 @@ def exit_on(*kinds: type[Exception]) -> Iterator[None]:
     except kinds as error:
         text = str(error)
         if isinstance(error, OSError) and error.strerror:
-            path = error.filename2 or error.filename
-            text = f'{path} cannot be used ({error.strerror}): give another path.'
+            # An error while a file is written does not name it.
+            path, fault = error.filename2 or error.filename, fault_of(error)
+            place = f'{path} cannot be used ({error.strerror})' if path else None
+            what, remedy = fault or (error.strerror, 'give another path')
+            text = f'{place or what}: {remedy}.'
         raise SystemExit(f'error: {text}') from None

@@ -42,7 +42,7 @@ def run(
     from mmpatchconvnet.visualization.faithfulness import plot_faithfulness
     from mmpatchconvnet.visualization.tradeoffs import plot_accuracy, plot_resolution
 
-    with exit_on(ValueError):
+    with exit_on(ValueError, OSError):
         measured = read_rows(rows)
         if not measured:
             raise ValueError(f'{rows} has no rows: give a CSV file of measured rows.')

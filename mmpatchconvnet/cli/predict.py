@@ -119,11 +119,13 @@ def run(
             predictor = Predictor(model, checkpoint, min_score=min_score, **settings)
             serve_page(predictor, serve or 0, limits, console)
             return
-        from mmpatchconvnet.inference.folder import check_is_free, predict_folder
+        from mmpatchconvnet.inference.folder import check_is_free, predict_folder, say
 
         if not overwrite:  # before the model is loaded
             check_is_free(out)
         predictor = Predictor(model, checkpoint, min_score=min_score, **settings)
+        if chosen := getattr(predictor.model, 'checkpoint', None):
+            say(console, f'checkpoint: {chosen}')
         unread = predict_folder(
             predictor,
             paths[-1],

@@ -27,14 +27,15 @@ def run(checkpoint: str, deploy: str | None, **settings: Any) -> None:
     from mmpatchconvnet.engine.bad_files import BadDataError
     from mmpatchconvnet.engine.distributed import end_processes
     from mmpatchconvnet.engine.launch import build_runner, load_config
+    from mmpatchconvnet.engine.run_faults import RunFault, explain_faults
 
-    with exit_on(ValueError):
+    with exit_on(ValueError, RunFault):
         runner = build_runner(load_config(**settings), training=False)
         model = getattr(runner.model, 'module', runner.model)
         load_weights(model, checkpoint)
         if deploy:
             switch_to_deploy(model, getattr(torch, deploy))
-    with exit_on(BadDataError):
+    with exit_on(BadDataError, RunFault), explain_faults(runner.work_dir):
         runner.test()
     del runner, model
     end_processes()

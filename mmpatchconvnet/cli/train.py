@@ -81,9 +81,10 @@ def train(
     from mmpatchconvnet.engine.bad_files import BadDataError, tell_skipped
     from mmpatchconvnet.engine.distributed import end_processes
     from mmpatchconvnet.engine.finite_steps import BadStepError
+    from mmpatchconvnet.engine.run_faults import RunFault, explain_faults
 
     stdout = open(os.devnull, 'w') if quiet else sys.stdout  # noqa: SIM115
-    with exit_on(ValueError), redirect_stdout(stdout):
+    with exit_on(ValueError, RunFault), redirect_stdout(stdout):
         cfg = launch.load_config(**settings)
         if amp:
             launch.use_amp(cfg)
@@ -103,7 +104,10 @@ def train(
                 runner.logger.removeHandler(handler)
     try:
         # The first is raised by init_cfg before the first step.
-        with exit_on(CheckpointError, BadDataError, BadStepError):
+        with (
+            exit_on(CheckpointError, BadDataError, BadStepError, RunFault),
+            explain_faults(cfg.work_dir, resumes=True),
+        ):
             runner.train()
     except KeyboardInterrupt:
         if not Path(cfg.work_dir, 'last_checkpoint').is_file():

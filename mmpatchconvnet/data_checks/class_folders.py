@@ -6,7 +6,11 @@ from pathlib import Path
 
 from mmpatchconvnet.data_checks.findings import Kind
 from mmpatchconvnet.data_checks.layout import DataFile, Layout
-from mmpatchconvnet.data_checks.picture_files import PICTURE_SUFFIXES, is_hidden
+from mmpatchconvnet.data_checks.picture_files import (
+    PICTURE_SUFFIXES,
+    UNREAD_SUFFIXES,
+    is_hidden,
+)
 from mmpatchconvnet.data_checks.sources import DataSource, list_files_below
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
@@ -16,7 +20,13 @@ HIDDEN = Kind(
 LEFT_OUT = Kind(
     'files',
     'left out because of their suffix',
-    'add it to the extensions of the data set, or convert them',
+    'add it to the extensions of the data set if OpenCV reads it, or convert them',
+    stops=False,
+)
+LOOSE = Kind(
+    'loose pictures',
+    'that lie in no folder of a class and are left out',
+    'move each to the folder of its class, or remove them',
     stops=False,
 )
 EMPTY = Kind('classes', 'without a picture', 'add pictures', stops=False)
@@ -53,6 +63,9 @@ class ClassFolders(Layout):
         for name in sorted(folders - {*names}):
             findings.add(HIDDEN, repr(name))
         self._check_names(names)
+        for one in sorted(self.folder.iterdir()):
+            if one.is_file() and is_picture(one.name):
+                findings.add(LOOSE, repr(one.name))
         files = self._list_pictures(names)
         findings.totals['pictures'] = len(files)
         for name in sorted({*names} - {file.label for file in files}):
@@ -107,9 +120,14 @@ class ClassFolders(Layout):
                     continue
                 if file.lower().endswith(extensions):
                     pictures.append(DataFile(name, folder / file, label=label))
-                elif Path(file).suffix.lower() in PICTURE_SUFFIXES:
+                elif is_picture(file):
                     self.findings.add(LEFT_OUT, repr(name))
         return pictures
+
+
+def is_picture(file: str) -> bool:
+    """Whether the name of a file ends as those of pictures do."""
+    return Path(file).suffix.lower() in PICTURE_SUFFIXES | UNREAD_SUFFIXES
 
 
 def class_folders(folder: Path) -> list[str]:

@@ -12,6 +12,7 @@ from mmpatchconvnet.data_checks.findings import Findings, Kind
 from mmpatchconvnet.data_checks.layout import DataFile, Layout
 from mmpatchconvnet.data_checks.picture_files import (
     PICTURE_SUFFIXES,
+    UNREAD_SUFFIXES,
     Header,
     evenly,
     why_absent,
@@ -258,7 +259,8 @@ def count_others(files: list[str], suffix: str | tuple, findings: Findings) -> N
     """Count the pictures with another suffix, such as .JPG."""
     kind = filled(OTHER_SUFFIX, suffix=str(suffix))
     for file in files:
-        is_picture = os.path.splitext(file)[1].lower() in PICTURE_SUFFIXES
+        ending = os.path.splitext(file)[1].lower()
+        is_picture = ending in PICTURE_SUFFIXES | UNREAD_SUFFIXES
         if is_picture and not file.endswith(suffix):
             findings.add(kind, repr(file))
 

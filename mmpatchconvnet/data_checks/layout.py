@@ -17,6 +17,7 @@ from mmengine.registry import TRANSFORMS, DefaultScope
 from mmpatchconvnet.data_checks.findings import Findings, Kind
 from mmpatchconvnet.data_checks.picture_files import (
     Header,
+    bits_of,
     evenly,
     read_header,
     why_absent,
@@ -36,6 +37,13 @@ OF_SEVERAL = {
     'is an empty file': 'of 0 bytes',
     'is not a file': 'that are no files',
 }
+DEEP = Kind(
+    'opened pictures',
+    'of 16 bits, of which loading keeps the upper 8 (a value of 255 becomes 0)',
+    'spread the values over 16 bits, convert them to 8, or load them as they are with '
+    "color_type='unchanged' and set data_preprocessor.mean and std",
+    stops=False,
+)
 Track = Callable[[list], Iterable]
 Load = Callable[[dict], Any]  # a step of a pipeline
 Examined = tuple[str | None, Header | None]  # why it cannot be read, its header
@@ -140,7 +148,7 @@ class Layout:
         files: Iterable[DataFile],
         examined: Iterator[Examined],
     ) -> None:
-        opened = []
+        opened, cuts = [], self.source.keeps_8_bits()
         for file, (why, header) in zip(files, examined, strict=True):
             self.findings.totals['opened pictures'] += 1
             if why:
@@ -148,6 +156,8 @@ class Layout:
                 continue
             if header:
                 self.sizes.append(header.loaded_size(self.source.orients()))
+            if cuts and bits_of(file.path) == 16:
+                self.findings.add(DEEP, repr(file.name))
             self.look_into(file, header)
             opened.append(file)
         self.conclude(opened)

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -19,6 +20,12 @@ PICTURE_SUFFIXES = {
     *('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.gif', '.ppm'),
     *('.pgm', '.jp2'),
 }
+# Formats of pictures that OpenCV does not read.
+UNREAD_SUFFIXES = {
+    *('.heic', '.heif', '.avif', '.jxl', '.jfif', '.tga', '.psd', '.svg', '.dng'),
+    *('.cr2', '.cr3', '.nef', '.arw', '.orf', '.rw2', '.raw', '.dcm', '.npy', '.czi'),
+}
+BITS_PER_SAMPLE = 258  # the TIFF tag
 ORIENTATION = 0x0112  # the EXIF tag
 TURNED = (5, 6, 7, 8)  # by a quarter: width and height change places
 
@@ -60,6 +67,22 @@ def read_header(path: str | os.PathLike) -> Header | None:
             return Header(width, height, picture.mode, orientation)
     except Exception:  # of many kinds, from damaged files
         return None
+
+
+def bits_of(path: str | os.PathLike) -> int:
+    """Bits of a value of a PNG or TIFF file, 8 for any other one."""
+    try:
+        with open(path, 'rb') as file:
+            start = file.read(25)
+        if start.startswith(b'\x89PNG'):
+            return start[24]
+        if start.startswith((b'II*\0', b'MM\0*')):
+            with unlimited_pillow(), Image.open(path, formats=['TIFF']) as picture:
+                tags: Any = picture
+                return max(tags.tag_v2.get(BITS_PER_SAMPLE, (8,)))
+    except Exception:  # of many kinds, from damaged files
+        return 8
+    return 8
 
 
 def _has_exif(picture: Image.Image) -> bool:

@@ -106,6 +106,12 @@ class DataSource:
             return color in ('color', 'grayscale')
         return color != 'unchanged' and 'ignore_orientation' not in color
 
+    def keeps_8_bits(self) -> bool:
+        """Whether OpenCV reads its pictures as values of 8 bits."""
+        step = self.step('LoadImageFromFile')
+        color, backend = step.get('color_type', 'color'), step.get('imdecode_backend')
+        return bool(step) and color != 'unchanged' and backend in (None, 'cv2')
+
     def labels_stay_unchanged(self) -> bool:
         """Whether the host's own steps alone read and keep the labels of a map."""
         steps = self.settings.get('pipeline') or []

@@ -21,6 +21,7 @@ REMEDY = (
     'without such files.'
 )
 REMEDY_IF_SCORED = 'copy it again or remove it from the data.'
+SMALL, LONG = 32, 50  # pixels of a side, and a ratio of sides, that steps may not take
 
 
 class BadDataError(ValueError):
@@ -218,22 +219,35 @@ class GuardedPipeline:
             try:
                 sample = step(sample)
             except Exception as error:
-                if not name.startswith('Load') or 'img_path' not in data:
+                fault = None
+                if 'img_path' in data:
+                    fault = _tell(name, data, sample, error)
+                if fault is None:
                     raise
-                fault = _tell(name, data, error)
                 raise BadDataError(f'{fault}: {self.remedy}') from None
             if sample is None:
                 return None
         return sample
 
 
-def _tell(step: str, data: dict, error: Exception) -> str:
-    """What a step that loads could not read, and why."""
+def _tell(step: str, data: dict, sample: dict, error: Exception) -> str | None:
+    """What a step could not read or is too small for it, and why; None otherwise."""
     path = data['img_path']
+    sides = sample.get('ori_shape', (SMALL, SMALL))
+    if min(sides) < SMALL or max(sides) > LONG * min(sides):
+        size = f'{sides[1]} x {sides[0]} pixels (width x height)'
+        return f'{path} of {size} is too small for {step} ({first_line(error)})'
+    if not step.startswith('Load'):
+        return None
     if 'Annotation' in step:
         label_map = data.get('seg_map_path')
         path = label_map or f'the annotations of {path}'
     return f'{path} {why_unread(error, path)}'
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, without its type."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def skipped_files(work_dir: str | Path) -> list[str]:

@@ -15,7 +15,11 @@ from mmengine.runner import FlexibleRunner, Runner
 from mmpatchconvnet.checkpoints import check_start, local_file
 from mmpatchconvnet.config_files import ConfigError, datasets_of, read_config
 from mmpatchconvnet.engine.bad_files import guard_data
-from mmpatchconvnet.engine.config_checks import check_config, check_features
+from mmpatchconvnet.engine.config_checks import (
+    DATALOADERS,
+    check_config,
+    check_features,
+)
 from mmpatchconvnet.engine.config_options import check_options
 from mmpatchconvnet.engine.distributed import is_first_process, prepare_processes
 from mmpatchconvnet.engine.finite_steps import FiniteStepsHook
@@ -24,8 +28,18 @@ from mmpatchconvnet.engine.hooks.signals import SignalHook
 from mmpatchconvnet.engine.loop_checks import check_train_loop
 from mmpatchconvnet.engine.nested import make_plain
 from mmpatchconvnet.engine.provenance import EvaluationRunner, write_environment
-from mmpatchconvnet.engine.resume import agree_on_checkpoint, choose_checkpoint
+from mmpatchconvnet.engine.resume import (
+    agree_on_checkpoint,
+    choose_checkpoint,
+    tell_earlier,
+)
+from mmpatchconvnet.engine.run_faults import (
+    check_work_dir,
+    explain_faults,
+    log_what_fits,
+)
 from mmpatchconvnet.engine.work_dir_lock import UnlockHook, lock_work_dir
+from mmpatchconvnet.large_pictures import bound_label_maps, bound_masks
 
 
 def load_config(
@@ -64,7 +78,19 @@ def load_config(
     if seed is not None:
         cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
     save_whole_checkpoints(cfg)
+    for name in DATALOADERS:
+        without_workers(cfg.get(name))
     return cfg
+
+
+def without_workers(loader: dict | None) -> None:
+    """Leave out what a dataloader may only set if it has workers.
+
+    A user who sets `num_workers=0` to debug inherits these from a host.
+    """
+    if loader and not loader.get('num_workers'):
+        for key in ('persistent_workers', 'prefetch_factor'):
+            loader.pop(key, None)
 
 
 def save_whole_checkpoints(cfg: Config) -> None:
@@ -157,13 +183,47 @@ def build_runner(
     if training:
         check_train_loop(cfg)
     prepare_processes(cfg)
-    if training and is_first_process(cfg):
-        lock_work_dir(cfg.work_dir)
+    if is_first_process(cfg):
+        check_work_dir(cfg.work_dir)
+        if training:
+            lock_work_dir(cfg.work_dir)
     notes, content = choose_checkpoint(cfg)
+    if training:
+        notes += tell_earlier(cfg)
+    with explain_faults(cfg.work_dir):
+        return assemble(
+            cfg,
+            training,
+            skip_bad_files,
+            skip_bad_steps,
+            [*warnings, *notes],
+            content,
+        )
+
+
+def assemble(
+    cfg: Config,
+    training: bool,
+    skip_bad_files: bool,
+    skip_bad_steps: int,
+    warnings: list[str],
+    content: dict | None,
+) -> Runner | FlexibleRunner:
+    """The Runner of a checked config; see `build_runner`.
+
+    Args:
+        cfg: The config, which says what is resumed.
+        training: Whether it trains, or tests.
+        skip_bad_files: Whether training goes on without files that cannot be read.
+        skip_bad_steps: How many steps that are not finite are skipped.
+        warnings: For the log.
+        content: The checkpoint that is resumed, if it has been read.
+    """
     if cfg.get('runner_type'):
         runner = RUNNERS.build(cfg)
     else:
         runner = (Runner if training else EvaluationRunner).from_cfg(cfg)
+    log_what_fits(runner)
     guard_data(runner, skip_bad_files)
     for warning in warnings:
         runner.logger.warning(warning)
@@ -172,7 +232,7 @@ def build_runner(
         runner.register_hook(SignalHook())
         runner.register_hook(UnlockHook())
         runner.register_hook(FiniteStepsHook(skip_bad_steps))
-    agree_on_checkpoint(runner, notes)
+    agree_on_checkpoint(runner)
     if cfg.get('load_from'):
         runner._load_from = cfg.load_from = local_file(cfg.load_from)
     write_environment(runner)
@@ -180,6 +240,8 @@ def build_runner(
         runner.model = runner.strategy.build_model(runner.model)
     model = getattr(runner.model, 'module', runner.model)
     check_features(model)
+    bound_label_maps(model)
+    bound_masks(model)
     if cfg.get('load_from') and not Path(cfg.load_from).is_dir():
         check_start(model, cfg.load_from, cfg.get('resume', False), content)
     return runner

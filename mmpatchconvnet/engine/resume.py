@@ -48,7 +48,13 @@ def choose_checkpoint(cfg: Config) -> tuple[list[str], dict | None]:
     cfg.load_from = local_file(cfg.load_from)
     if content is None and '://' not in cfg.load_from:
         content = read_training(cfg.load_from)
-    return notes + take_seed(cfg, content), content
+    notes += take_seed(cfg, content)
+    if is_finished(cfg, content):
+        notes.append(
+            f'{cfg.load_from} is the end of a finished training: nothing is left to '
+            'train, unless train_cfg.max_iters (or max_epochs) is raised.'
+        )
+    return notes, content
 
 
 def take_seed(cfg: Config, content: dict | None) -> list[str]:
@@ -149,10 +155,36 @@ def by_age(paths: set[Path]) -> list[Path]:
     return sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
-def agree_on_checkpoint(runner: Runner | FlexibleRunner, notes: list[str]) -> None:
-    """Log the notes, and raise unless all processes start from the same file."""
-    for note in notes:
-        runner.logger.warning(note)
+def tell_earlier(cfg: Config) -> list[str]:
+    """Say that a run starts anew among the checkpoints of another one.
+
+    `--resume` follows the run that has written last, however short it is.
+    """
+    work_dir = Path(cfg.work_dir)
+    if cfg.get('resume'):
+        return []
+    files = [path.name for path in by_age(files_of_run(cfg, {work_dir}))]
+    if not files:
+        return []
+    named = ', '.join(files[:3]) + ', ...' * (len(files) > 3)
+    return [
+        f'{work_dir} has checkpoints of an earlier training ({named}), and this one '
+        'starts anew: from its first checkpoint on, --resume continues this one; stop '
+        'now and give --resume, or another --work-dir to keep them apart.'
+    ]
+
+
+def is_finished(cfg: Config, content: dict | None) -> bool:
+    """Whether a checkpoint has all steps or epochs of a config."""
+    meta, loop = (content or {}).get('meta') or {}, cfg.get('train_cfg') or {}
+    return any(
+        isinstance(meta.get(key), int) and loop.get(most) and meta[key] >= loop[most]
+        for key, most in (('iter', 'max_iters'), ('epoch', 'max_epochs'))
+    )
+
+
+def agree_on_checkpoint(runner: Runner | FlexibleRunner) -> None:
+    """Raise unless all processes start from the same file."""
     chosen = set(all_gather_object(runner.cfg.get('load_from')))
     if len(chosen) > 1:
         raise CheckpointError(

@@ -31,19 +31,14 @@ def lock_work_dir(work_dir: str | Path) -> None:
     A process may take it again. Where the system has no such locks, nothing is locked.
 
     Raises:
-        ConfigError: Another process has the lock, which is then named, or the directory
-            cannot be written.
+        ConfigError: Another process has the lock, which is then named.
+        OSError: The directory cannot be written.
     """
     place = Path(work_dir).resolve()
     if fcntl is None or place in held:
         return
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        file = Path(place, NAME).open('a+')  # noqa: SIM115
-    except OSError as error:
-        raise ConfigError(
-            f'{work_dir} cannot be written ({error.strerror}): give another --work-dir.'
-        ) from None
+    place.mkdir(parents=True, exist_ok=True)
+    file = Path(place, NAME).open('a+')  # noqa: SIM115
     # A lock of this kind is not inherited by data workers, which may outlive a process
     # that is killed.
     try:

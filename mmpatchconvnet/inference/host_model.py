@@ -30,8 +30,9 @@ from mmpatchconvnet.inference.results import (
     Result,
     Segmentation,
 )
-from mmpatchconvnet.mask_crops import to_crop
-from mmpatchconvnet.visualization.panels import to_array
+from mmpatchconvnet.large_pictures import bound_masks
+from mmpatchconvnet.system_faults import is_out_of_memory
+from mmpatchconvnet.visualization.panels import to_array, to_crops
 
 Array = np.ndarray
 DTYPES = ('float32', 'bfloat16', 'float16')
@@ -54,6 +55,7 @@ class HostModel:
         kind: What it predicts, a subclass of `Result`.
         classes: The name of every class.
         palette: RGB 0..255 of every class, or None if the data set chooses none.
+        checkpoint: The file of its weights.
         module: The model of the host.
     """
 
@@ -70,6 +72,7 @@ class HostModel:
             raise ValueError(f'deploy={deploy!r} is given: give {", ".join(DTYPES)}.')
         device = usable_device(device)
         config, weights = config_and_checkpoint(model, checkpoint)
+        self.checkpoint = weights
         cfg = read_config(config)
         self.scope, self.min_score = cfg.get('default_scope'), min_score
         if self.scope and find_spec(self.scope) is None:
@@ -89,6 +92,7 @@ class HostModel:
         if not multi_label:
             refuse_multi_label(self.module)
         load_weights(self.module, weights, content=content)
+        bound_masks(self.module)
         self.module.to(device).eval()
         if deploy:
             switch_to_deploy(self.module, getattr(torch, deploy))
@@ -142,8 +146,12 @@ class HostModel:
         order = order[scores[order] >= self.min_score]
         crops = None
         if 'masks' in instances:
-            masks = to_array(instances.masks)
-            crops = [to_crop(masks[index].astype(bool)) for index in order]
+            masks = instances.masks
+            crops = to_crops(
+                [masks[i] for i in order]
+                if isinstance(masks, list)
+                else to_array(masks)[order]
+            )
         labels, boxes = (to_array(x) for x in (instances.labels, instances.bboxes))
         return Objects(labels[order], scores[order], boxes[order], crops)
 
@@ -206,13 +214,6 @@ def explain_memory(batch: str, remedy: str) -> Iterator[None]:
         raise MemoryError(
             f'there is too little memory for {batch}: {remedy}.'
         ) from None
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch could not allocate memory, on a GPU or for the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        'allocate memory' in str(error) or 'not enough memory' in str(error)
-    )
 
 
 def refuse_multi_label(model: nn.Module) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import matplotlib
 import numpy as np
+import pycocotools.mask
 import torch
 from mmengine.structures import BaseDataElement
 from torchvision.utils import draw_bounding_boxes
@@ -196,10 +197,15 @@ def _innermost(crop: MaskCrop) -> tuple[int, int]:
     return crop.x + int(x) - 1, crop.y + int(y) - 1
 
 
-def to_crops(masks: Any) -> Sequence[MaskCrop]:
+def to_crops(masks: Any) -> list[MaskCrop]:
     """Masks of any host, or crops, as crops."""
-    if isinstance(masks, list):
-        return masks
+    if isinstance(masks, list):  # crops, or run-length encodings of large pictures
+        return [
+            to_crop(pycocotools.mask.decode(one).astype(bool))
+            if isinstance(one, dict)
+            else one
+            for one in masks
+        ]
     return [to_crop(mask.astype(bool)) for mask in to_array(masks)]
 
 

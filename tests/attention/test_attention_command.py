@@ -41,6 +41,7 @@ def test_bad_pictures_are_named_and_the_rest_finish(
     shown = capsys.readouterr().out
     assert '0.png is an empty file' in shown and 'b.png cannot be read' in shown
     assert '1 picture done' in shown and '2 could not be read' in shown
+    assert f'checkpoint: {per_class_dir / "iter_8.pth"}' in shown
     files = {str(path.relative_to(out)) for path in out.rglob('*.*')}
     sheet = 'sheets/day 1/a.png.jpg'
     assert files == {sheet, 'maps/day 1/a.png.npz', 'attention.html'}

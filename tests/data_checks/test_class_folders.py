@@ -2,6 +2,8 @@
 
 import re
 
+import cv2
+import numpy as np
 import pytest
 from small_data import folders_config, sentences, write_folders
 
@@ -89,3 +91,25 @@ def test_of_many_files_some_are_looked_for_before_training(tmp_path, monkeypatch
     told = sentences(cfg, True, TRAIN)
     assert 'fruit/0.jpg' in told
     assert ' 1 of 8 pictures of 0 bytes' in told
+
+
+def test_pictures_outside_of_classes_and_of_unread_formats_are_counted(tmp_path):
+    cfg = folders_config(write_folders(tmp_path))
+    for name in ('loose.jpg', 'loose.HEIC', 'leaf/0.heic', 'notes.txt', 'leaf/a.xml'):
+        (tmp_path / 'train' / name).write_bytes(b'')
+    told = sentences(cfg, False, TRAIN)
+    assert re.search(r"2 loose pictures that lie in no folder.*'loose.HEIC'", told)
+    assert re.search(r"1 of 10 files left out because of their suffix .*'leaf/0", told)
+    assert sentences(cfg, True, TRAIN) == ''
+
+
+def test_pictures_of_16_bits_that_become_8_are_told(tmp_path):
+    cfg = folders_config(write_folders(tmp_path, '.png'))
+    for name in ('0.png', '1.png'):
+        deep = np.full((8, 8), 4000, np.uint16)
+        cv2.imwrite(str(tmp_path / 'train/leaf' / name), deep)
+    told = sentences(cfg, False, TRAIN)
+    assert re.search(r"2 of 8 opened pictures of 16 bits.*'leaf/0.png'", told)
+    (loader,) = (s for s in cfg.train_dataloader.dataset.pipeline if 'Load' in s.type)
+    loader.color_type = 'unchanged'
+    assert '16 bits' not in sentences(cfg, False, TRAIN)

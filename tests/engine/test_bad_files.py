@@ -3,9 +3,11 @@
 import pickle
 import re
 
+import numpy as np
 import pytest
 import small_data
 from mmengine.registry import init_default_scope
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmpatchconvnet.engine.bad_files import (
@@ -153,3 +155,18 @@ def test_skipping_is_named_only_where_it_helps(tmp_path, name, skips, told):
     with pytest.raises(BadDataError, match=r'leaf/1.jpg cannot be read') as caught:
         read(dataset)
     assert ('--skip-bad-files' in str(caught.value)) == told
+
+
+@pytest.mark.seg
+@pytest.mark.parametrize('size', [(1, 1), (1, 200)])
+def test_a_picture_that_is_too_small_for_a_step_is_named(tmp_path, size):
+    settings = config_of('maps', tmp_path).train_dataloader.dataset
+    small_data.save_gray(np.zeros(size, np.uint8), tmp_path / 'labels/train/2.png')
+    Image.new('RGB', size[::-1]).save(tmp_path / 'images/train/2.jpg')
+    dataset = build_guarded(settings, None, 'train')
+    told = rf'train/2.jpg of {size[1]} x {size[0]} pixels .* is too small for \w+ \('
+    with pytest.raises(BadDataError, match=rf'{told}.*: copy .* --skip-bad-files'):
+        read(dataset)
+    skipping = build_guarded(settings, tmp_path / SKIPPED, 'train')
+    assert read(skipping)
+    assert len(skipped_files(tmp_path)) == 1

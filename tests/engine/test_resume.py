@@ -20,7 +20,7 @@ from mmpatchconvnet.checkpoints import CheckpointError, files, load_file
 from mmpatchconvnet.datasets import write_scenes
 from mmpatchconvnet.engine.launch import build_runner, load_config
 from mmpatchconvnet.engine.provenance import git_state, short_commit
-from mmpatchconvnet.engine.resume import choose_checkpoint
+from mmpatchconvnet.engine.resume import choose_checkpoint, tell_earlier
 
 ROOT = Path(__file__).parents[2]
 
@@ -195,6 +195,28 @@ def test_a_checkpoint_is_read_once_and_then_by_mmengine(tmp_path, monkeypatch):
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     runner.load_or_resume()
     assert read[2:] == ['iter_2.pth']
+
+
+def test_a_new_run_among_checkpoints_of_another_says_so(tmp_path, quick):
+    watched(toy_config(tmp_path, steps=4))
+    assert tell_earlier(Config(dict(work_dir=str(tmp_path), resume=True))) == []
+    (note,) = tell_earlier(toy_config(tmp_path, steps=2))
+    assert re.match(r'\S+ has .* earlier training \(iter_4.pth\), and this one', note)
+    assert '--resume continues this one' in note and '--work-dir' in note
+    assert tell_earlier(toy_config(tmp_path / 'new', steps=2)) == []
+
+
+def test_a_finished_run_says_so_and_writes_nothing(tmp_path, quick):
+    watched(toy_config(tmp_path, steps=4))
+    cfg = toy_config(tmp_path, steps=4, resume='auto')
+    (note,) = notes_on(cfg)
+    assert re.match(r'\S+iter_4.pth is the end of a finished training: nothing', note)
+    cfg.default_hooks.loss_curve = dict(type='mmpatchconvnet.LossCurveHook')
+    assert watched(cfg) == {}
+    log = max(tmp_path.glob('*/*.log'), key=lambda path: path.stat().st_mtime_ns)
+    assert 'finished training' in log.read_text()
+    assert 'no curves.png' not in log.read_text()
+    assert notes_on(toy_config(tmp_path, steps=5, resume='auto')) == []
 
 
 # ----------------------------------------------------------- how a run ends and goes on

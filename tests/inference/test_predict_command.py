@@ -35,7 +35,9 @@ def test_a_folder_is_predicted(monkeypatch, work_dir, pictures, tmp_path, capsys
         monkeypatch, work_dir('mask_rcnn'), pictures, '--out', tmp_path, *settings
     )
     assert code is None
-    assert '5 pictures done' in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert '5 pictures done' in shown
+    assert f'checkpoint: {work_dir("mask_rcnn") / "iter_8.pth"}' in shown
     with (tmp_path / 'objects.csv').open(encoding='utf-8-sig') as file:
         files = {row['file'] for row in csv.DictReader(file)}
     assert files == {str(pictures / f'{number}.png') for number in range(5)}

@@ -138,8 +138,13 @@ class LossCurveHook(Hook):
     def __init__(self, out_file: str = 'curves.png') -> None:
         self.out_file = out_file
 
+    def before_train(self, runner: Runner) -> None:
+        self.start = runner.iter
+
     @master_only
     def after_train(self, runner: Runner) -> None:
+        if runner.iter == self.start:  # a finished run was resumed
+            return
         # Where mmengine's LocalVisBackend writes, one folder for each start of the run;
         # other backends leave no file.
         scalars = sorted(Path(runner.work_dir).glob('*/vis_data/scalars.json'))
