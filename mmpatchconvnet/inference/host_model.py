@@ -210,7 +210,7 @@ def explain_memory(batch: str, remedy: str) -> Iterator[None]:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch could not allocate memory, on a GPU or for the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or (
+    return isinstance(error, torch.cuda.OutOfMemoryError) or (
         'allocate memory' in str(error) or 'not enough memory' in str(error)
     )
 
