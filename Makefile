@@ -14,8 +14,8 @@ HOST_seg := onedl-mmsegmentation
 HOST_cls := onedl-mmpretrain
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-long test-hosts $(HOSTS:%=test-%) lint format docs doctor \
-    dist clean
+.PHONY: help setup demo test test-fast test-long test-hosts $(HOSTS:%=test-%) test-matrix lint \
+    format docs doctor dist clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -57,6 +57,9 @@ $(HOSTS:%=$(VENV)-%/.ready): $(VENV)-%/.ready: $(VENV)-torch/.ready requirements
 	    setuptools onedl-mmcv $(HOST_$*) hypothesis pytest pytest-xdist \
 	    --config-settings editable_mode=compat --editable .
 	@touch $@
+
+test-matrix: $(READY)  ## with other versions of Python, PyTorch, NumPy and the hosts
+	$(BIN)/python tools/test_matrix.py
 
 # One copy of PyTorch, which is 6 GB, for the three of them.
 $(VENV)-torch/.ready: requirements/torch.txt

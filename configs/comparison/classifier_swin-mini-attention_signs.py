@@ -1,7 +1,7 @@
 """The small Swin with attention pooling instead of average pooling.
 
-100 steps of warm-up instead of 20. With 20 steps it learns late; a tenth of the learning
-rate for the pooling helps less.
+100 steps of warm-up instead of 20. With 20 steps it learns late; a tenth of the
+learning rate for the pooling helps less.
 """
 
 _base_ = 'classifier_swin-mini_signs.py'

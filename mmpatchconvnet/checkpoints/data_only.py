@@ -57,7 +57,7 @@ def load_checkpoint(
         try:
             with data_only():
                 checkpoint = load_by_scheme(path, map_location, logger)
-        except (CheckpointError, MemoryError, torch.OutOfMemoryError):
+        except (CheckpointError, MemoryError, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:  # of any store or network
             raise unreadable(filename, error) from error

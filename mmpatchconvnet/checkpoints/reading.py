@@ -1,5 +1,6 @@
 """Reading files without running the code that a pickle may hold."""
 
+import codecs
 import datetime
 import os
 import pathlib
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import OneCycleParamScheduler
+from torch import serialization
 
 from mmpatchconvnet.checkpoints.conversion import CheckpointError
 
@@ -53,7 +55,7 @@ def load_file(
         with allowed_globals(), warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'Detected pickle protocol')
             return torch.load(path, map_location=map_location, weights_only=True)
-    except (CheckpointError, MemoryError, torch.OutOfMemoryError):
+    except (CheckpointError, MemoryError, torch.cuda.OutOfMemoryError):
         raise
     except Exception as error:  # truncated files can raise anything
         raise unreadable(path, error) from error
@@ -167,10 +169,15 @@ class GlobalFinder(pickle.Unpickler):
 @contextmanager
 def allowed_globals() -> Iterator[None]:
     """Let `torch.load(..., weights_only=True)` read what is `ALLOWED`, here only."""
-    present = torch.serialization.get_safe_globals()
+    present = serialization.get_safe_globals()
     added = [one for one in ALLOWED if one not in present]
-    with torch.serialization.safe_globals(added):
+    serialization.add_safe_globals(added)
+    try:
         yield
+    finally:  # torch 2.4 has neither a context of them nor a way to remove one
+        kept = [one for one in serialization.get_safe_globals() if one not in added]
+        serialization.clear_safe_globals()
+        serialization.add_safe_globals(kept)
 
 
 def method_of(owner: Any, name: str) -> Callable:
@@ -242,6 +249,7 @@ ALLOWED: list[Any] = [
     HistoryBuffer,
     ONE_CYCLE,
     under_name(method_of, 'builtins', 'getattr'),
+    codecs.encode,  # how a pickle writes bytes; torch allows it itself from 2.5 on
     np.ndarray,
     under_name(plain_dtype, 'numpy', 'dtype'),
     *{type(np.dtype(code)) for code in PLAIN_DTYPES},

@@ -15,7 +15,7 @@ NEEDED = {
     'torch': ('torch torchvision', 'torch torchvision'),
     'torchvision': ('torchvision', 'torchvision'),
     'mmengine': ('onedl-mmengine', 'mmengine'),
-    'mmcv': ('onedl-mmcv', "'mmcv<2.2'"),
+    'mmcv': ('onedl-mmcv', "'mmcv-lite<2.2'"),
 }
 HOSTS = {
     'mmpretrain': ('onedl-mmpretrain', 'mmpretrain'),

@@ -160,9 +160,13 @@ def test_what_mmengine_logs_is_read_and_the_allow_list_stays(tmp_path):
         assert content['best'] == 0.5 and content['array'].tolist() == [0, 1, 2]
     assert set(torch.serialization.get_safe_globals()) == before
     # A user's own entry is not taken away.
-    with torch.serialization.safe_globals([HistoryBuffer]):
+    torch.serialization.add_safe_globals([HistoryBuffer])
+    try:
         load_file(path)
-        assert HistoryBuffer in torch.serialization.get_safe_globals()
+        assert set(torch.serialization.get_safe_globals()) == before | {HistoryBuffer}
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(list(before))
 
 
 @pytest.mark.parametrize('dtype', ['O', 'V8', [('field', 'O')]])

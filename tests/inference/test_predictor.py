@@ -314,7 +314,7 @@ def test_models_of_other_kinds_are_named(work_dir, pictures):
 @pytest.mark.parametrize(
     'error',
     [
-        torch.OutOfMemoryError('CUDA out of memory.'),
+        torch.cuda.OutOfMemoryError('CUDA out of memory.'),
         RuntimeError("DefaultCPUAllocator: can't allocate memory"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.utils import digit_version
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck
 from torch.utils.flop_counter import FlopCounterMode
@@ -136,7 +137,19 @@ def test_without_gradients_the_eager_block_runs():
             assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize('settings', [{}, dict(drop_path_rate=0.5, with_cp=True)])
+@pytest.mark.parametrize(
+    'settings',
+    [
+        {},
+        pytest.param(
+            dict(drop_path_rate=0.5, with_cp=True),
+            marks=pytest.mark.skipif(
+                digit_version(torch.__version__) < digit_version('2.5'),
+                reason='torch 2.4 recomputes nothing on the meta device',
+            ),
+        ),
+    ],
+)
 def test_multiply_adds_can_be_counted_on_the_meta_device(settings):
     counts = []
     for column in pair_of_columns(**settings):
