@@ -10,10 +10,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+AGAIN = b'\nStopping after this step; a second Ctrl-C stops now and saves nothing.\n'
 SAVE = getattr(signal, 'SIGUSR1', None)  # not on Windows
 
 
@@ -69,13 +70,17 @@ def catch_signals() -> Iterator[None]:
         if os.getpid() != main:
             if over[0]:  # the main process ends and waits for its workers
                 os._exit(0)
-        elif number == SAVE:
+            return
+        if number == SAVE:
             received.save = True
-        elif number == signal.SIGINT and (received.stop or not received.running):
+            return
+        if number == signal.SIGINT and (received.stop or not received.running):
             raise KeyboardInterrupt
-        elif received.running:
-            received.stop = number
-        else:
+        received.stop = number
+        if received.running and number == signal.SIGINT:
+            with suppress(OSError):  # closed
+                os.write(2, AGAIN)  # as print may be running already
+        if not received.running:
             text = (
                 f'stopped by {name_of(number)} before the first step: nothing to save.'
             )

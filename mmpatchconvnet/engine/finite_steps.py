@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from mmengine.dist import all_gather_object, all_reduce
 from mmengine.hooks import Hook
+from mmengine.model import BaseModel
 from mmengine.optim import AmpOptimWrapper, ApexOptimWrapper, OptimWrapper
 from mmengine.runner import FlexibleRunner, Runner
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmpatchconvnet.engine.non_finite import bad_value, find_fault, random_state
 
@@ -47,6 +48,9 @@ class FiniteStepsHook(Hook):
 
     def before_train(self, runner: Runner | FlexibleRunner) -> None:
         self.runner: Any = runner
+        model: Any = getattr(runner.model, 'module', runner.model)
+        if isinstance(model, BaseModel):
+            model.data_preprocessor.register_forward_hook(self.keep_data)
         wrapper: Any = runner.optim_wrapper
         for one in getattr(wrapper, 'optim_wrappers', {'': wrapper}).values():
             if isinstance(one, OptimWrapper):
@@ -58,7 +62,7 @@ class FiniteStepsHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
-        self.batch, self.state, self.bad = data_batch, random_state(), False
+        self.data, self.state, self.bad = None, None, False
         if self.buffers:
             torch._foreach_copy_(self.saved, self.buffers)
 
@@ -69,15 +73,21 @@ class FiniteStepsHook(Hook):
         data_batch: Any = None,
         outputs: dict | None = None,
     ) -> None:
+        self.data = None  # frees its memory
         if self.bad and outputs is not None:
             outputs.clear()  # else the means in the log are NaN for many steps
+
+    def keep_data(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        # The batch cannot be processed twice, as mmseg pads its label maps in place.
+        self.data, self.state = output, random_state()
 
     def handle(self, wrapper: OptimWrapper, loss: Tensor) -> None:
         """Skip a step, or raise."""
         step = self.runner.iter + 1
-        fault = find_fault(self.runner.model, wrapper, self.batch, self.state, loss)
+        fault = find_fault(self.runner.model, wrapper, self.data, self.state, loss)
         if self.skipped >= self.max_skipped:
-            before = f' after {self.skipped} skipped steps' if self.skipped else ''
+            skipped = f'{self.skipped} skipped step{"s" * (self.skipped > 1)}'
+            before = f' after {skipped}' if self.skipped else ''
             raise BadStepError(
                 f'training stopped at iteration {step}{before}: {fault}; lower the '
                 'learning rate, correct the data, or skip such steps with '
@@ -156,7 +166,8 @@ class StepGuard:
     ) -> None:
         """Do what the wrapper does, unless the step is bad."""
         wrapper = self.wrapper
-        self.loss, self.norm, self.stepped = loss.detach(), None, False
+        self.loss, self.checked = loss.detach(), False
+        self.left_out: Any = True  # the step, by the loss scaler
         early = self.scaled or not wrapper.should_sync()
         if early and self.is_bad(self.loss):
             wrapper._inner_count += 1
@@ -176,18 +187,23 @@ class StepGuard:
     def scales_in_vain(self) -> bool:
         """Whether the loss scaler leaves out steps for which no scale is the reason."""
         scaler: Any = getattr(self.wrapper, 'loss_scaler', None)
-        left_out = self.wrapper.should_update() and not self.stepped
+        left_out = self.wrapper.should_update() and bool(self.left_out)
         return scaler is not None and left_out and scaler.get_scale() < 1
 
-    def clip(self, *args: Any, **kwargs: Any) -> Any:
-        self.norm = self.inner_clip(*args, **kwargs)
-        return self.norm
+    def clip(self, *args: Any, **kwargs: Any) -> Tensor:
+        norm = self.inner_clip(*args, **kwargs)
+        if not self.scaled:
+            self.check(norm)  # before mmengine logs it
+        return norm
 
     def before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        self.stepped = True
-        if self.scaled:
-            return
-        norm = largest_norm(optimizer) if self.norm is None else self.norm
+        # A fused optimizer is called in any case and leaves the step out by itself.
+        self.left_out = getattr(optimizer, 'found_inf', False)
+        if not self.scaled and not self.checked:
+            self.check(largest_norm(optimizer))
+
+    def check(self, norm: Tensor | float) -> None:
+        self.checked = True
         if self.is_bad(self.loss + norm):
             raise NotFinite
 

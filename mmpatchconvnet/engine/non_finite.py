@@ -31,7 +31,7 @@ class Fault:
 
 
 def find_fault(
-    model: nn.Module, wrapper: OptimWrapper, batch: Any, state: tuple, loss: Tensor
+    model: nn.Module, wrapper: OptimWrapper, data: Any, state: tuple, loss: Tensor
 ) -> Fault:
     """Repeat a step and find its first value that is not finite.
 
@@ -41,22 +41,24 @@ def find_fault(
     Args:
         model: That of the runner, so wrapped in several processes.
         wrapper: Its gradients are those of the step.
-        batch: As the data loader has given it.
-        state: The `random_state` before the step.
+        data: The batch from the data preprocessor.
+        state: The `random_state` after the data preprocessor.
         loss: Of the step, a scalar.
     """
     fault = Fault(bool(loss.isfinite().all()), dict(loss=loss.item()))
     try:
         with torch.no_grad(), first_bad_output(model) as places:
             set_random_state(state)
-            _, terms = forward(model, wrapper, batch)
+            _, terms = forward(model, wrapper, data)
         fault.terms = {name: value.item() for name, value in terms.items()}
-        fault.place = ''.join(places[:1])
+        fault.place = places[0] if places else ''
+        if not all_finite(data):
+            fault.place = 'first in the output of data_preprocessor'
     except Exception as error:  # such as memory: the step is bad in any case
         fault.place = f'and repeating the step fails ({error})'
     found = first_of_all(fault)
     if not found.place:
-        name = bad_gradient(model, wrapper, batch, state)
+        name = bad_gradient(model, wrapper, data, state)
         fault.place = f'first in that of {name}' if name else ''
         found = first_of_all(fault)
     return found
@@ -74,13 +76,12 @@ def first_of_all(fault: Fault) -> Fault:
 
 
 def forward(
-    model: nn.Module, wrapper: OptimWrapper, batch: Any
+    model: nn.Module, wrapper: OptimWrapper, data: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss and its terms, without DDP, which counts the forward passes."""
     inner: Any = model.module if is_model_wrapper(model) else model
     run: Any = inner if isinstance(model, DistributedDataParallel) else model
     with wrapper.optim_context(run):
-        data = inner.data_preprocessor(batch, True)
         losses = run._run_forward(data, mode='loss')
     return inner.parse_losses(losses)
 
@@ -139,7 +140,7 @@ def bad_value(model: nn.Module) -> str:
 
 
 def bad_gradient(
-    model: nn.Module, wrapper: OptimWrapper, batch: Any, state: tuple
+    model: nn.Module, wrapper: OptimWrapper, data: Any, state: tuple
 ) -> str:
     """The parameter nearest to the loss whose gradient is not finite, or nothing.
 
@@ -154,7 +155,7 @@ def bad_gradient(
     if isinstance(model, DistributedDataParallel) or not is_model_wrapper(model):
         try:
             set_random_state(state)
-            loss, _ = forward(model, wrapper, batch)
+            loss, _ = forward(model, wrapper, data)
             # Unlike `backward`, without the hooks of DDP.
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         except Exception:  # such as memory: those of the step are there

@@ -25,6 +25,7 @@ from mmpatchconvnet import AttentionPooling, DeconvPyramid, PatchConvNet, TransC
 from mmpatchconvnet.checkpoints import CheckpointError
 from mmpatchconvnet.engine.distributed import CPUDataParallel, prepare_processes
 from mmpatchconvnet.engine.finite_steps import BadStepError, FiniteStepsHook
+from mmpatchconvnet.engine.hooks.checkpoint import AtomicCheckpointHook
 from mmpatchconvnet.engine.sharding import ShardedStrategy
 from mmpatchconvnet.models.patchconvnet import PatchConvBlock
 
@@ -379,6 +380,12 @@ def bad_steps_are_skipped_by_all(out: Path) -> None:
         weights = [torch.empty(1, 1) for _ in range(2)]
         dist.all_gather(weights, runner.model.module.layer.weight.detach())
         assert weights[0] == weights[1] and weights[0].isfinite()
+    checkpoints = AtomicCheckpointHook(by_epoch=False)
+    checkpoints.before_train(runner)
+    if rank == 1:
+        runner.model.module.layer.weight.data.fill_(float('inf'))
+    with pytest.raises(BadStepError, match=r'not saved, as layer.weight is not'):
+        checkpoints.save_interim(runner, epoch=0, step=3)
 
 
 CHECKS: dict[str, Callable[[Path], None]] = {

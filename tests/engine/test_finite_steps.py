@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
+from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
-from mmengine.registry import DATASETS, HOOKS, MODELS, OPTIM_WRAPPERS
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPERS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from toy_training import toy_config
@@ -35,7 +36,14 @@ class Numbers(torch.utils.data.Dataset):
         return len(self.numbers)
 
     def __getitem__(self, index: int) -> dict:
-        return dict(x=torch.tensor([self.numbers[index]]))
+        return dict(raw=torch.tensor([self.numbers[index]]))
+
+
+class ChangesBatch(BaseDataPreprocessor):
+    """Cannot process a batch twice, as mmseg, which pads label maps in place."""
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        return super().forward(dict(x=data.pop('raw')), training)
 
 
 @MODELS.register_module()
@@ -43,21 +51,21 @@ class Line(BaseModel):
     """Two losses, one of which has an infinite gradient at 0; statistics of BN."""
 
     def __init__(self, root: bool = False) -> None:
-        super().__init__()
+        super().__init__(ChangesBatch())
         self.norm = nn.BatchNorm1d(1)
         self.layer = nn.Linear(1, 1)
         nn.init.ones_(self.layer.weight)
         nn.init.zeros_(self.layer.bias)
         self.root = root
 
-    def forward(self, x: list[Tensor], mode: str = 'tensor') -> dict:
+    def forward(self, x: list[Tensor], mode: str = 'tensor') -> Any:
         x = torch.stack(x)
         self.norm(torch.cat([x, x + 1]))
         y = self.layer(x)
         losses = dict(loss_line=y.mean())
         if self.root:
             losses['loss_root'] = y.abs().sqrt().mean()
-        return losses
+        return losses if mode == 'loss' else [losses]
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -68,6 +76,20 @@ class CPUAmp(AmpOptimWrapper):
         OptimWrapper.__init__(self, **settings)
         self._scale_update_param, self.cast_dtype = None, torch.bfloat16
         self.loss_scaler: Any = torch.amp.GradScaler('cpu', init_scale=scale)
+
+
+@METRICS.register_module()
+class More(BaseMetric):
+    """Better each time."""
+
+    score = 0
+
+    def process(self, *_: Any) -> None:
+        self.results.append(0)
+
+    def compute_metrics(self, results: list) -> dict:
+        self.score += 1
+        return dict(more=self.score)
 
 
 @HOOKS.register_module()
@@ -100,6 +122,10 @@ def train(cfg: Config, skip: int = 0) -> tuple[Runner, list[float]]:
     return runner, weights.after
 
 
+def logged(runner: Runner) -> str:
+    return Path(runner.log_dir, 'vis_data', 'scalars.json').read_text()
+
+
 NAN, INF = math.nan, math.inf
 
 
@@ -111,7 +137,7 @@ def test_a_bad_loss_stops_before_anything_of_it_is_saved(number, tmp_path):
     text = str(caught.value)
     assert text.startswith('training stopped at iteration 3: the loss is not finite')
     assert f'loss_line {number:g}' in text
-    assert 'first in the output of data_preprocessor (BaseDataPreprocessor)' in text
+    assert 'first in the output of data_preprocessor;' in text
     assert f'{tmp_path}/iter_2.pth, from which --resume' in text and '\n' not in text
     assert {path.name for path in tmp_path.glob('*.pth')} == {
         'iter_1.pth',
@@ -140,9 +166,8 @@ def test_steps_are_skipped_up_to_a_number(tmp_path):
         mean = 0.9 * mean + 0.1 * (number + 0.5)
     assert weights['norm.running_mean'].item() == pytest.approx(mean)
     assert weights['norm.num_batches_tracked'] == 3
-    scalars = (tmp_path / runner.timestamp / 'vis_data' / 'scalars.json').read_text()
-    assert 'loss' in scalars and 'NaN' not in scalars
-    with pytest.raises(BadStepError, match='at iteration 4 after 1 skipped steps'):
+    assert 'loss' in logged(runner) and 'NaN' not in logged(runner)
+    with pytest.raises(BadStepError, match='at iteration 4 after 1 skipped step:'):
         train(line_config(tmp_path / 'b', numbers), skip=1)
 
 
@@ -162,8 +187,10 @@ def test_a_bad_gradient_of_a_finite_loss_changes_no_weight(clip, tmp_path):
         train(cfg.copy())
     cfg.work_dir = str(tmp_path / 'b')
     cfg.experiment_name += 'b'
-    _, after = train(cfg, skip=1)
+    runner, after = train(cfg, skip=1)
     assert after[0] == after[1] != after[2] and math.isfinite(after[2])
+    assert ('grad_norm' in logged(runner)) == (clip is not None)
+    assert 'NaN' not in logged(runner) and 'Infinity' not in logged(runner)
 
 
 @pytest.mark.parametrize('bad', [1, 2])
@@ -186,8 +213,10 @@ def test_the_overflow_of_a_scaled_gradient_is_not_counted(tmp_path):
     assert after == pytest.approx([1, 1, 0.6, 0.2, 0.2, -0.2])
 
 
-def test_a_gradient_that_no_scale_makes_finite_stops(tmp_path):
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_gradient_that_no_scale_makes_finite_stops(fused, tmp_path):
     cfg = line_config(tmp_path, [0.0] * 9, model=dict(root=True))
+    cfg.optim_wrapper.optimizer.fused = fused
     cfg.optim_wrapper.update(type='CPUAmp', scale=4.0)
     with pytest.raises(BadStepError, match=r'iteration 3: the gradient .*layer.bias;'):
         train(cfg)
@@ -201,6 +230,20 @@ def test_weights_that_overflow_are_not_saved(tmp_path):
     with pytest.raises(BadStepError, match=r'layer.weight is not finite .*iter_1.pth'):
         train(cfg)
     assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_1.pth']
+
+
+def test_a_best_checkpoint_stays_when_later_weights_are_not_finite(tmp_path):
+    cfg = line_config(tmp_path, [1e-30, 1e10, 1.0])
+    cfg.optim_wrapper.optimizer.lr = 1e29
+    cfg.default_hooks.checkpoint.update(interval=9, save_best='more', rule='greater')
+    cfg.val_dataloader = dict(cfg.train_dataloader)
+    cfg.val_evaluator, cfg.val_cfg = dict(type='More'), dict()
+    cfg.train_cfg.val_interval = 1
+    with pytest.raises(
+        BadStepError, match=r'layer.weight is not finite after iter.* 2'
+    ):
+        train(cfg)
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['best_more_iter_1.pth']
 
 
 class Spoil(Hook):

@@ -97,7 +97,7 @@ class Send(Hook):
 
 
 def noisy_config(
-    folder: Path, steps: int = 8, workers: int = 2, **settings: Any
+    folder: Path, steps: int = 8, workers: int = 0, **settings: Any
 ) -> Config:
     hooks = settings.pop('custom_hooks', [])
     cfg = toy_config(folder, steps, randomness=dict(seed=3), **settings)
@@ -190,24 +190,45 @@ def test_sigusr1_saves_and_the_training_continues(whole, tmp_path):
     assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'iter_8.pth')
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_during_validation_saves_the_last_training_step(
-    number, whole, tmp_path
+class Validations(Hook):
+    """The steps after which validations have ended."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def after_val_epoch(self, runner: Any, metrics: Any = None) -> None:
+        self.steps.append(runner.iter)
+
+
+@pytest.mark.parametrize(
+    ('number', 'when'),
+    [
+        (signal.SIGTERM, 'before_val_iter'),
+        (signal.SIGTERM, 'before_train_iter'),
+        (signal.SIGUSR1, 'before_val_iter'),
+    ],
+)
+def test_a_signal_during_or_before_validation_saves_the_last_training_step(
+    number, when, whole, tmp_path
 ):
     def cfg(**settings: Any) -> Config:
         average = dict(type='EMAHook', momentum=0.1)
         cfg = noisy_config(tmp_path, custom_hooks=[average], **settings)
+        # The regular checkpoint does not say that the validation is not finished.
+        cfg.default_hooks.checkpoint.interval = 4
         return with_validation(cfg, interval=4)
 
-    send = Send(number, at=4, when='before_val_iter')
-    end = end_of(cfg(), send)
+    send, validations = Send(number, at=4, when=when), Validations()
+    end = end_of(cfg(), send, validations)
     path = tmp_path / 'interim.pth'
     if number == signal.SIGTERM:
         assert end == (
             f'143: stopped by SIGTERM at step 4: --resume continues from {path}.'
         )
         assert send.batch == 0  # of 8
-        end = end_of(cfg(resume='auto'))
+        assert validations.steps == []
+        end = end_of(cfg(resume='auto'), validations)
+    assert validations.steps == [4, 8]
     assert_same(end, whole)
     saved = load_file(path)
     assert saved['meta']['iter'] == 4
@@ -233,11 +254,11 @@ def test_signals_while_a_file_is_written_leave_it_complete(tmp_path, monkeypatch
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(checkpoint_hook, 'atomic_write', interrupted)
-    end = end_of(noisy_config(tmp_path, workers=0), Send(signal.SIGTERM, at=3))
+    end = end_of(noisy_config(tmp_path), Send(signal.SIGTERM, at=3))
     assert str(end).endswith(f'continues from {tmp_path / "interim.pth"}.')
     assert load_file(tmp_path / 'interim.pth')['meta']['iter'] == 3
     # A regular checkpoint that was being written is the one to continue from.
-    cfg = noisy_config(tmp_path, workers=0)
+    cfg = noisy_config(tmp_path)
     cfg.default_hooks.checkpoint.interval = 2
     assert str(end_of(cfg)).endswith(f'continues from {tmp_path / "iter_2.pth"}.')
 
@@ -275,13 +296,13 @@ def test_epochs_continue_after_the_last_one_and_say_so_within_one(tmp_path):
 
 
 def test_regular_checkpoints_are_kept_as_without_the_signal(tmp_path):
-    cfg = noisy_config(tmp_path, workers=0)
+    cfg = noisy_config(tmp_path)
     cfg.default_hooks.checkpoint.update(interval=2, max_keep_ckpts=2)
     end_of(cfg, Send(signal.SIGUSR1, at=5), Send(signal.SIGTERM, at=7))
     kept = ['interim.pth', 'iter_4.pth', 'iter_6.pth']
     assert sorted(path.name for path in tmp_path.glob('*.pth')) == kept
     assert load_file(tmp_path / 'interim.pth')['meta']['iter'] == 7
-    cfg = noisy_config(tmp_path, workers=0, resume='auto')
+    cfg = noisy_config(tmp_path, resume='auto')
     cfg.default_hooks.checkpoint.update(interval=2, max_keep_ckpts=2)
     end_of(cfg)
     kept = ['interim.pth', 'iter_6.pth', 'iter_8.pth']
@@ -290,7 +311,7 @@ def test_regular_checkpoints_are_kept_as_without_the_signal(tmp_path):
 
 def test_what_the_checkpoint_hook_leaves_out_is_saved_on_a_signal(tmp_path):
     def cfg(**settings: Any) -> Config:
-        cfg = noisy_config(tmp_path, workers=0, **settings)
+        cfg = noisy_config(tmp_path, **settings)
         lean = dict(interval=1, save_last=False, save_optimizer=False)
         cfg.default_hooks.checkpoint.update(lean)
         return cfg
@@ -306,7 +327,7 @@ def test_without_a_checkpoint_hook_or_with_a_full_disk_nothing_is_saved(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    cfg = noisy_config(tmp_path, workers=0)
+    cfg = noisy_config(tmp_path)
     cfg.default_hooks.checkpoint = None
     end = end_of(cfg, Send(signal.SIGUSR1, at=2), Send(signal.SIGTERM, at=3))
     assert end == (
@@ -314,32 +335,33 @@ def test_without_a_checkpoint_hook_or_with_a_full_disk_nothing_is_saved(
         'checkpoint hook.'
     )
     monkeypatch.setattr(checkpoint_hook, 'atomic_write', full)
-    cfg = noisy_config(tmp_path, workers=0)
+    cfg = noisy_config(tmp_path)
     end = end_of(cfg, Send(signal.SIGUSR1, at=2), Send(signal.SIGTERM, at=3))
     assert end == (
         '143: stopped by SIGTERM at step 3: the state cannot be saved (No space left '
-        'on device).'
+        f'on device); {tmp_path} has no checkpoint yet.'
     )
     assert not list(tmp_path.glob('*.pth'))
 
 
-def test_one_ctrl_c_saves_and_a_second_stops_at_once(tmp_path):
-    end = end_of(noisy_config(tmp_path, workers=0), Send(signal.SIGINT, at=2))
+def test_one_ctrl_c_saves_and_a_second_stops_at_once(tmp_path, capfd):
+    end = end_of(noisy_config(tmp_path), Send(signal.SIGINT, at=2))
     path = tmp_path / 'interim.pth'
     assert end == f'130: stopped by Ctrl-C at step 2: --resume continues from {path}.'
     path.unlink()
+    assert 'a second Ctrl-C stops now and saves nothing' in capfd.readouterr().err
     with pytest.raises(KeyboardInterrupt):
         twice = (signal.SIGTERM, signal.SIGINT)
-        end_of(noisy_config(tmp_path, workers=0), Send(*twice, at=2))
+        end_of(noisy_config(tmp_path), Send(*twice, at=2))
     assert not path.exists()
     with pytest.raises(KeyboardInterrupt):
         early = Send(signal.SIGINT, at=0, when='before_run')
-        end_of(noisy_config(tmp_path, workers=0), early)
+        end_of(noisy_config(tmp_path), early)
 
 
 def test_other_threads_other_systems_and_ignored_signals(tmp_path, monkeypatch):
     ends: list = []
-    cfg = noisy_config(tmp_path, 2, workers=0)
+    cfg = noisy_config(tmp_path, 2)
     thread = threading.Thread(target=lambda: ends.append(end_of(cfg)))
     thread.start()
     thread.join()
@@ -347,7 +369,7 @@ def test_other_threads_other_systems_and_ignored_signals(tmp_path, monkeypatch):
     monkeypatch.setattr(stop_signals, 'SAVE', None)  # as on Windows
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        cfg = noisy_config(tmp_path, 2, workers=0)
+        cfg = noisy_config(tmp_path, 2)
         assert isinstance(end_of(cfg, Send(signal.SIGTERM, at=1)), dict)
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -359,18 +381,17 @@ def command(cfg: Config, **environment: str) -> None:
     os.environ.update(environment)
     torch.set_num_threads(1)  # threads of the parent do not exist here
     launch.load_config = lambda: cfg
-    train.run(amp=False, resume=None, quiet=True, skip_bad_files=False)
+    skip = dict(skip_bad_files=False, skip_bad_steps=0)
+    train.run(amp=False, resume=None, quiet=True, **skip)
 
 
 forks = pytest.mark.skipif(torch.cuda.is_available(), reason='CUDA cannot be forked')
 
 
 @forks
-def test_data_workers_live_on_when_the_whole_group_is_told_to_stop(
-    whole, tmp_path, capfd
-):
+def test_data_workers_live_on_when_the_whole_group_is_told_to_stop(tmp_path, capfd):
     told = dict(type='Send', numbers=[signal.SIGTERM] * 2, at=3, alone=False)
-    cfg = noisy_config(tmp_path, custom_hooks=[told])
+    cfg = noisy_config(tmp_path, workers=2, custom_hooks=[told])
     process = multiprocessing.get_context('fork').Process(target=command, args=[cfg])
     process.start()
     process.join(100)
@@ -380,7 +401,8 @@ def test_data_workers_live_on_when_the_whole_group_is_told_to_stop(
     assert process.exitcode == 143, told
     assert told.splitlines()[-1] == text
     assert 'Traceback' not in told
-    assert_same(end_of(noisy_config(tmp_path, resume='auto')), whole)
+    resumed = end_of(noisy_config(tmp_path, workers=2, resume='auto'))
+    assert_same(resumed, end_of(noisy_config(tmp_path / 'whole', workers=2)))
 
 
 @forks

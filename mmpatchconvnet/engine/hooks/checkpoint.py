@@ -49,6 +49,13 @@ class AtomicCheckpointHook(CheckpointHook):
         self.saved: dict = {}  # where the last regular checkpoint of this run is
         self.position: dict = {}  # of the state that is being saved
 
+    def after_val_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
+        if self.save_best:  # before an older one is removed
+            check_weights(runner, runner.iter)
+        super().after_val_epoch(runner, metrics)
+
     def after_train(self, runner: Runner) -> None:
         if self.save_last and runner.iter > self.saved_iter:
             step = runner.epoch if self.by_epoch else runner.iter
@@ -65,7 +72,11 @@ class AtomicCheckpointHook(CheckpointHook):
         self.saved_iter = self.saved['iter']
 
     def save_interim(
-        self, runner: Runner | FlexibleRunner, epoch: int, step: int
+        self,
+        runner: Runner | FlexibleRunner,
+        epoch: int,
+        step: int,
+        always: bool = False,
     ) -> str:
         """Save what resuming needs in `INTERIM`, which counts in no `max_keep_ckpts`.
 
@@ -73,23 +84,27 @@ class AtomicCheckpointHook(CheckpointHook):
             runner: Has finished so many epochs and steps.
             epoch: The number of epochs.
             step: The number of steps.
+            always: Also if a regular checkpoint has just been saved.
 
         Returns:
-            The path; that of the regular checkpoint, if it has just been saved.
+            The path, which can be that of the regular checkpoint.
 
         Raises:
+            BadStepError: The weights are not finite, in all processes.
             OSError: The file cannot be written.
         """
+        check_weights(runner, step)
         position = dict(epoch=epoch, iter=step)
         complete = self.save_optimizer and self.save_param_scheduler
-        if position == self.saved and complete:
+        if position == self.saved and complete and not always:
             return str(self.last_ckpt)
         self.position = position
         settings = dict(self.args, backend_args=self.backend_args, by_epoch=False)
-        runner.save_checkpoint(
-            self.out_dir, INTERIM, self.file_client_args, meta={**position}, **settings
-        )
-        self.position = {}
+        target = (self.out_dir, INTERIM, self.file_client_args)
+        try:
+            runner.save_checkpoint(*target, meta={**position}, **settings)
+        finally:
+            self.position = {}
         path = self.file_backend.join_path(self.out_dir, INTERIM)
         if is_main_process():
             atomic_write(Path(runner.work_dir, 'last_checkpoint'), path.encode())
