@@ -359,7 +359,8 @@ def command(cfg: Config, **environment: str) -> None:
     os.environ.update(environment)
     torch.set_num_threads(1)  # threads of the parent do not exist here
     launch.load_config = lambda: cfg
-    train.run(amp=False, resume=None, quiet=True, skip_bad_files=False)
+    skips = dict(skip_bad_files=False, skip_bad_steps=0)
+    train.run(amp=False, resume=None, quiet=True, **skips)
 
 
 forks = pytest.mark.skipif(torch.cuda.is_available(), reason='CUDA cannot be forked')
