@@ -11,20 +11,24 @@ from typing import Any
 import numpy as np
 import pycocotools.mask
 import torch
+from mmengine.config import Config
 from mmengine.structures import PixelData
 from torch import nn
 from torch.nn import functional
 
+HOST = 'mmseg.models.segmentors.base'
+TAKE_ENCODED = ('CocoMetric', 'FasterCocoMetric')
 LARGEST = 2**28  # logits, and 4 times as many pixels of masks: 1 GB each
 
 
 def bound_label_maps(model: nn.Module) -> None:
     """Let a segmentor of mmseg resize the logits of a large picture class by class.
 
-    The samples of large pictures then hold no `seg_logits`. Other models stay as they
-    are.
+    The samples of large pictures then hold no `seg_logits`. Models with a method of
+    their own for this stay as they are.
     """
-    if hasattr(model, 'postprocess_result') and hasattr(model, 'align_corners'):
+    method = getattr(type(model), 'postprocess_result', None)
+    if getattr(method, '__module__', '') == HOST:
         postprocess: Any = MethodType(_label_maps, model)
         model.postprocess_result = postprocess
 
@@ -32,13 +36,35 @@ def bound_label_maps(model: nn.Module) -> None:
 def bound_masks(model: nn.Module) -> None:
     """Let a detector of mmdet encode the masks of a large picture one after the other.
 
-    `masks` is then a list of COCO's run-length encodings, as mmdet's metrics take too.
+    `masks` is then a list of COCO's run-length encodings; see `takes_encoded_masks`.
     Other models stay as they are.
     """
     for part in model.modules():
         if any(base.__name__ == 'FCNMaskHead' for base in type(part).__mro__):
             single: Any = MethodType(_masks, part)
             part._predict_by_feat_single = single
+
+
+def takes_encoded_masks(cfg: Config) -> bool:
+    """Whether a run reads masks as run-length encodings.
+
+    mmdet's metrics for COCO do. Its other metrics and its drawings read whole masks.
+    """
+    metrics = [
+        metric.get('type')
+        for name in ('val_evaluator', 'test_evaluator')
+        for metric in _listed(cfg.get(name))
+    ]
+    drawing = (cfg.get('default_hooks') or {}).get('visualization') or {}
+    return not drawing.get('draw') and all(
+        getattr(kind, '__name__', str(kind)).split('.')[-1] in TAKE_ENCODED
+        for kind in metrics
+    )
+
+
+def _listed(settings: Any) -> list[dict]:
+    """The metrics of an evaluator in a config, which has one, several or none."""
+    return settings if isinstance(settings, list) else [settings] if settings else []
 
 
 def _label_maps(model: Any, seg_logits: torch.Tensor, data_samples: Any = None) -> Any:

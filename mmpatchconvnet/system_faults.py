@@ -2,6 +2,8 @@
 
 import errno
 import re
+import traceback
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -14,17 +16,19 @@ class Fault(NamedTuple):
 
 WORKERS = 'set fewer num_workers in the dataloaders (0 starts none)'
 FULL = Fault('the disk is full', 'free some space')
-FILES = Fault(
-    'too many files are open', f'raise the limit with ulimit -n 65536, or {WORKERS}'
+SHARED = Fault(
+    'the shared memory of the data workers (/dev/shm) is full',
+    f'enlarge it (docker run --shm-size=8g), or {WORKERS}',
 )
 # Of what torch, Python and the system say, the first that fits. Data workers share
 # memory as files of /dev/shm, so that comes before files and disks.
 KNOWN = {
-    r'Bus error|shared memory \(shm\)|unable to (write|allocate)[^\n]*</?torch_': Fault(
-        'the shared memory of the data workers (/dev/shm) is full',
-        f'enlarge it (docker run --shm-size=8g), or {WORKERS}',
+    r'Bus error|shared memory \(shm\)|unable to (write|allocate)[^\n]*</?torch_': (
+        SHARED
     ),
-    r'Too many open files|items of ancdata': FILES,
+    r'Too many open files|items of ancdata': Fault(
+        'too many files are open', f'raise the limit with ulimit -n 65536, or {WORKERS}'
+    ),
     r'No space left on device|Disk quota exceeded': FULL,
     r'worker[^\n]*(signal: (Killed|Terminated)|exited unexpectedly)': Fault(
         'a data worker was killed, most often because memory ran out',
@@ -34,7 +38,15 @@ KNOWN = {
         'a data worker crashed in a library',
         'set num_workers=0 in the dataloaders to see where',
     ),
-    r'Resource temporarily unavailable|start new thread': Fault(
+    r"can't start new thread": Fault(
+        'the system allows no more threads', f'raise ulimit -u, or {WORKERS}'
+    ),
+}
+# The same of errors that Python's multiprocessing raises while it starts a process;
+# elsewhere, such as at the lock of a file, they say something else.
+STARTING = {
+    r'No space left on device': SHARED,
+    r'Resource temporarily unavailable': Fault(
         'the system allows no more processes', f'raise ulimit -u, or {WORKERS}'
     ),
     r'(Can.t|cannot) (pickle|get local object)': Fault(
@@ -47,6 +59,7 @@ MEMORY = Fault(
     f'set a smaller batch_size, or smaller pictures by Resize in the pipeline, or '
     f'{WORKERS}',
 )
+NO_MEMORY = 'allocate memory|not enough memory|out of memory|ArrayMemoryError'
 
 
 def fault_of(error: BaseException) -> Fault | None:
@@ -56,8 +69,9 @@ def fault_of(error: BaseException) -> Fault | None:
     """
     if isinstance(error, MemoryError) or is_out_of_memory(error):
         return MEMORY
+    known = {**STARTING, **KNOWN} if _in_multiprocessing(error) else KNOWN
     text = f'{type(error).__name__}: {error}'
-    for pattern, fault in KNOWN.items():
+    for pattern, fault in known.items():
         if re.search(pattern, text):
             return fault
     return None
@@ -67,6 +81,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory could not be allocated, on a GPU or for the CPU."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM or 'Errno 12]' in str(error)
-    return isinstance(error, RuntimeError) and bool(
-        re.search('allocate memory|not enough memory|out of memory', str(error))
+    return isinstance(error, RuntimeError) and bool(re.search(NO_MEMORY, str(error)))
+
+
+def _in_multiprocessing(error: BaseException) -> bool:
+    """Whether an error comes from Python's multiprocessing."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(
+        Path(frame.filename).parent.name == 'multiprocessing' for frame in frames
     )

@@ -6,11 +6,17 @@ from typing import Any
 import pycocotools.mask
 import pytest
 import torch
+from mmengine.config import Config
 from torch import nn
 from torch.nn import functional
 
 from mmpatchconvnet import large_pictures
-from mmpatchconvnet.large_pictures import bound_label_maps, bound_masks, largest_class
+from mmpatchconvnet.large_pictures import (
+    bound_label_maps,
+    bound_masks,
+    largest_class,
+    takes_encoded_masks,
+)
 from mmpatchconvnet.visualization.panels import to_crops
 
 
@@ -56,11 +62,46 @@ def test_a_large_picture_has_the_label_map_of_the_host(monkeypatch):
         assert torch.equal(same.seg_logits.data, theirs.seg_logits.data)
 
 
+@pytest.mark.seg
+def test_a_segmentor_with_its_own_label_maps_keeps_them():
+    from mmseg.models.segmentors.base import BaseSegmentor
+
+    class Own(nn.Module):
+        align_corners = False
+
+        def postprocess_result(self, *_: Any) -> str:
+            return 'own'
+
+    assert BaseSegmentor.postprocess_result.__module__ == large_pictures.HOST
+    model = Own()
+    bound_label_maps(model)
+    assert model.postprocess_result() == 'own'
+
+
+def test_masks_stay_whole_for_metrics_and_drawings_that_read_them():
+    coco = dict(type='mmdet.CocoMetric')
+    class_ = dict(type=type('CocoMetric', (), {}))
+    for evaluator in (None, coco, [coco], class_):
+        assert takes_encoded_masks(Config(dict(val_evaluator=evaluator)))
+    for metric in ('LVISMetric', 'mmdet.DumpDetResults', 'CityScapesMetric'):
+        evaluator = [coco, dict(type=metric)]
+        assert not takes_encoded_masks(Config(dict(test_evaluator=evaluator)))
+    drawing = dict(visualization=dict(type='DetVisualizationHook', draw=True))
+    cfg = Config(dict(val_evaluator=coco, default_hooks=drawing))
+    assert not takes_encoded_masks(cfg)
+
+
 @pytest.mark.det
 def test_masks_of_a_large_picture_are_encoded_one_by_one(monkeypatch):
     from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 
-    head = FCNMaskHead(num_convs=1, in_channels=4, conv_out_channels=4, num_classes=2)
+    head = FCNMaskHead(
+        num_convs=1,
+        in_channels=4,
+        conv_out_channels=4,
+        num_classes=2,
+        loss_mask=dict(type='mmdet.CrossEntropyLoss', use_mask=True),
+    )
     logits = torch.randn(3, 2, 28, 28, generator=torch.Generator().manual_seed(0))
     boxes = torch.tensor([[4.0, 4, 40, 30], [0, 0, 9, 9], [20, 10, 80, 60]])
     meta = dict(scale_factor=(2.0, 2.0), ori_shape=(50, 60))

@@ -16,7 +16,7 @@ def exit_on(*kinds: type[Exception]) -> Iterator[None]:
         if isinstance(error, OSError) and error.strerror:
             # An error while a file is written does not name it.
             path, fault = error.filename2 or error.filename, fault_of(error)
-            place = f'{path} cannot be used ({error.strerror})' if path else None
-            what, remedy = fault or (error.strerror, 'give another path')
-            text = f'{place or what}: {remedy}.'
+            place = f'{path or "a file"} cannot be used ({error.strerror})'
+            what, remedy = fault or (place, 'give another path')
+            text = f'{place if path else what}: {remedy}.'
         raise SystemExit(f'error: {text}') from None

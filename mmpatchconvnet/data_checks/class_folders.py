@@ -64,7 +64,7 @@ class ClassFolders(Layout):
             findings.add(HIDDEN, repr(name))
         self._check_names(names)
         for one in sorted(self.folder.iterdir()):
-            if one.is_file() and is_picture(one.name):
+            if is_picture(one.name) and not is_hidden(one.name) and one.is_file():
                 findings.add(LOOSE, repr(one.name))
         files = self._list_pictures(names)
         findings.totals['pictures'] = len(files)

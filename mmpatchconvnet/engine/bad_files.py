@@ -22,6 +22,8 @@ REMEDY = (
 )
 REMEDY_IF_SCORED = 'copy it again or remove it from the data.'
 SMALL, LONG = 32, 50  # pixels of a side, and a ratio of sides, that steps may not take
+# Errors of the code or config, whatever the size of a picture.
+OF_CODE = (KeyError, TypeError, AttributeError, NameError, ImportError, OSError)
 
 
 class BadDataError(ValueError):
@@ -233,16 +235,17 @@ class GuardedPipeline:
 def _tell(step: str, data: dict, sample: dict, error: Exception) -> str | None:
     """What a step could not read or is too small for it, and why; None otherwise."""
     path = data['img_path']
+    if step.startswith('Load'):
+        if 'Annotation' in step:
+            label_map = data.get('seg_map_path')
+            path = label_map or f'the annotations of {path}'
+        return f'{path} {why_unread(error, path)}'
     sides = sample.get('ori_shape', (SMALL, SMALL))
-    if min(sides) < SMALL or max(sides) > LONG * min(sides):
-        size = f'{sides[1]} x {sides[0]} pixels (width x height)'
-        return f'{path} of {size} is too small for {step} ({first_line(error)})'
-    if not step.startswith('Load'):
+    is_small = min(sides) < SMALL or max(sides) > LONG * min(sides)
+    if not is_small or isinstance(error, OF_CODE):
         return None
-    if 'Annotation' in step:
-        label_map = data.get('seg_map_path')
-        path = label_map or f'the annotations of {path}'
-    return f'{path} {why_unread(error, path)}'
+    size = f'{sides[1]} x {sides[0]} pixels (width x height)'
+    return f'{path} of {size} is too small for {step} ({first_line(error)})'
 
 
 def first_line(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseTTAModel
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
@@ -39,7 +40,11 @@ from mmpatchconvnet.engine.run_faults import (
     log_what_fits,
 )
 from mmpatchconvnet.engine.work_dir_lock import UnlockHook, lock_work_dir
-from mmpatchconvnet.large_pictures import bound_label_maps, bound_masks
+from mmpatchconvnet.large_pictures import (
+    bound_label_maps,
+    bound_masks,
+    takes_encoded_masks,
+)
 
 
 def load_config(
@@ -240,8 +245,10 @@ def assemble(
         runner.model = runner.strategy.build_model(runner.model)
     model = getattr(runner.model, 'module', runner.model)
     check_features(model)
-    bound_label_maps(model)
-    bound_masks(model)
+    if not isinstance(runner.model, BaseTTAModel):  # which averages logits
+        bound_label_maps(model)
+    if takes_encoded_masks(cfg):
+        bound_masks(model)
     if cfg.get('load_from') and not Path(cfg.load_from).is_dir():
         check_start(model, cfg.load_from, cfg.get('resume', False), content)
     return runner

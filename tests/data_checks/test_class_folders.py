@@ -95,7 +95,14 @@ def test_of_many_files_some_are_looked_for_before_training(tmp_path, monkeypatch
 
 def test_pictures_outside_of_classes_and_of_unread_formats_are_counted(tmp_path):
     cfg = folders_config(write_folders(tmp_path))
-    for name in ('loose.jpg', 'loose.HEIC', 'leaf/0.heic', 'notes.txt', 'leaf/a.xml'):
+    for name in (
+        'loose.jpg',
+        '._loose.jpg',
+        'loose.HEIC',
+        'leaf/0.heic',
+        'notes.txt',
+        'leaf/a.xml',
+    ):
         (tmp_path / 'train' / name).write_bytes(b'')
     told = sentences(cfg, False, TRAIN)
     assert re.search(r"2 loose pictures that lie in no folder.*'loose.HEIC'", told)

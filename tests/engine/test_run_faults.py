@@ -1,6 +1,8 @@
 """What stops a run from outside ends in one sentence, and what is written stays."""
 
 import errno
+import logging
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -92,10 +94,20 @@ def test_a_data_worker_that_is_killed_is_one_sentence(tmp_path, monkeypatch):
             'ulimit -n',
         ),
         (OSError(errno.ENOMEM, 'Cannot allocate memory'), 'memory', 'batch_size'),
-        (BlockingIOError(11, 'Resource temporarily unavailable'), 'processes', '-u'),
-        (RuntimeError("can't start new thread"), 'processes', 'num_workers'),
-        (torch.OutOfMemoryError('CUDA out of memory.'), 'memory', 'batch_size'),
-        (AttributeError("Can't pickle local object 'a'"), 'spawn', 'fork'),
+        (
+            RuntimeError(
+                'Caught _ArrayMemoryError in DataLoader worker process 0.\n'
+                'numpy._core._exceptions._ArrayMemoryError: Unable to allocate 9 GiB'
+            ),
+            'memory (numpy',
+            'batch_size',
+        ),
+        (RuntimeError("can't start new thread"), 'threads', 'num_workers'),
+        (
+            torch.OutOfMemoryError('CUDA out of memory.\nCompile with TORCH_USE_...'),
+            'memory (CUDA out of memory',
+            'batch_size',
+        ),
         (OSError(errno.ENOSPC, 'No space left on device'), 'disk is full', 'free'),
     ],
 )
@@ -106,11 +118,49 @@ def test_what_the_system_refuses_is_one_sentence(error, what, remedy, tmp_path):
     assert what in told and remedy in advice
 
 
-def test_other_errors_stay_as_they_are(tmp_path):
-    for error in (RuntimeError('mat1 and mat2'), OSError(errno.EACCES, 'no', '/x')):
-        with pytest.raises(type(error)) as caught, explain_faults(tmp_path):
-            raise error
-        assert caught.value is error
+def refuse_fork():
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+@pytest.mark.parametrize(
+    ('method', 'function', 'what'),
+    [('spawn', lambda: None, 'spawn'), ('fork', print, 'no more processes')],
+)
+def test_a_process_that_cannot_start_is_one_sentence(
+    method, function, what, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(os, 'fork', refuse_fork)
+    process = multiprocessing.get_context(method).Process(target=function)
+    with pytest.raises(RunFault, match=what), explain_faults(tmp_path):
+        process.start()
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        RuntimeError('mat1 and mat2'),
+        OSError(errno.EACCES, 'Permission denied', '/x'),
+        # Of a data set in a work directory that is '.', for example.
+        FileNotFoundError(errno.ENOENT, 'No such file', 'work/data/1.png'),
+        # Of HDF5, where another process has the file.
+        BlockingIOError(errno.EAGAIN, 'Resource temporarily unavailable'),
+        # Of a checkpoint with a function in it, or of copy.deepcopy.
+        AttributeError("Can't pickle local object 'a'"),
+        TypeError("cannot pickle '_io.TextIOWrapper' object"),
+    ],
+)
+def test_other_errors_stay_as_they_are(error, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(type(error)) as caught, explain_faults('work'):
+        raise error
+    assert caught.value is error
+
+
+def test_a_file_of_the_work_dir_that_may_not_be_written_is_named(tmp_path):
+    denied = PermissionError(errno.EACCES, 'Permission denied', str(tmp_path / 'a.pth'))
+    told = r'a\.pth.*: make it readable and writable\.$'
+    with pytest.raises(RunFault, match=told), explain_faults(tmp_path):
+        raise denied
 
 
 def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(tmp_path, monkeypatch):
@@ -128,6 +178,8 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(tmp_path, monkeypatch)
     told = trained(cfg)
     assert 'the disk is full' in told and 'free some space, then --resume' in told
     assert [path.name for path in tmp_path.glob('*.pth*')] == ['iter_2.pth']
+    (log,) = tmp_path.glob('*/*.log')
+    assert 'in full_later\n' in log.read_text()  # the traceback
     monkeypatch.undo()
     assert list(watched(toy_config(tmp_path, steps=4, resume='auto'))) == [3, 4]
 
@@ -150,9 +202,13 @@ def test_a_log_that_cannot_be_written_does_not_end_a_run(tmp_path, monkeypatch, 
 
     runner.register_hook(FullDisk())
     runner.train()
+    monkeypatch.setattr(logging, 'raiseExceptions', True)
+    runner.logger.warning('%d', 'a mistake in a call')
     out, err = capfd.readouterr()
     assert (out + err).count('cannot be written, and the run goes on') == 1
-    assert 'Traceback' not in out + err
+    faults, mistake, shown = err.partition('--- Logging error ---')
+    assert mistake and 'a mistake in a call' in shown
+    assert 'Traceback' not in out + faults
     assert (tmp_path / 'iter_3.pth').is_file()
 
 
@@ -184,6 +240,9 @@ def test_commands_name_the_file_or_the_disk(tmp_path):
     disk = r'^error: the disk is full: free some space'
     with pytest.raises(SystemExit, match=disk), exit_on(OSError):
         full()
+    disk = r'^error: a file cannot be used \(Input/output error\): give another path'
+    with pytest.raises(SystemExit, match=disk), exit_on(OSError):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_a_plot_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
