@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 import torch
 from mmengine.registry import init_default_scope
+from small_models import HAT_NET
 from torch import nn
 from torch._dynamo.utils import counters
 
-from mmpatchconvnet import PatchConvNet, deploy
+from mmpatchconvnet import PatchConvNet, TransCNN, deploy
 from mmpatchconvnet.config_files import read_config
 from mmpatchconvnet.deploy import switch_to_deploy
 from mmpatchconvnet.experiments.benchmark.batches import batch_of
 from mmpatchconvnet.experiments.benchmark.choices import CONFIGS
 from mmpatchconvnet.experiments.complexity import build_model, count_macs
-from mmpatchconvnet.models.block.folded import FoldedBlock
+from mmpatchconvnet.models.block.folded import FoldedBlock, FoldedModule
 from mmpatchconvnet.registry import MODELS
 
 ARCH = dict(embed_dims=32, depth=4, layer_scale_init_value=0.5)
@@ -85,6 +86,13 @@ def test_a_folded_column_computes_the_same(norm_cfg):
         column.switch_to_deploy()  # a second time changes nothing
         assert_close(column(x), before)
     assert not [p for p in column.parameters() if p.requires_grad]
+
+
+def test_backbones_are_folded_on_torch_2_4_too(monkeypatch):
+    monkeypatch.delattr(nn.Module, 'set_submodule', raising=False)
+    for model in (PatchConvNet(dict(ARCH, depth=1)), TransCNN(HAT_NET)):
+        model.switch_to_deploy()
+        assert any(isinstance(part, FoldedModule) for part in model.modules())
 
 
 def test_a_folded_column_in_autocast_runs_in_its_dtype():

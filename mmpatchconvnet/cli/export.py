@@ -99,6 +99,8 @@ def run(
         # Exporting takes minutes, so what can be seen at once comes first.
         if format == 'onnx':
             need('onnx', 'onnxscript', 'onnxruntime')
+        else:
+            need(torch_release='2.6')
         if int8:
             readers_of(int8)
         out.parent.mkdir(parents=True, exist_ok=True)

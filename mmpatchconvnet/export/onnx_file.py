@@ -46,7 +46,7 @@ def export_onnx(
 
     Raises:
         ValueError: A model or a part of it that cannot be exported.
-        ImportError: onnx or onnxscript is not installed.
+        ImportError: onnx or onnxscript is not installed, or torch is before 2.5.
     """
     need('onnx', 'onnxscript')
     path = Path(path)
@@ -106,8 +106,16 @@ def save(proto: Any, path: Path) -> None:
         onnx.save(proto, path, save_as_external_data=True, location=f'{path.name}.data')
 
 
-def need(*packages: str) -> None:
-    """Raise unless these packages are installed."""
+def need(*packages: str, torch_release: str = '2.5') -> None:
+    """Raise unless torch is of this release or later and the packages are installed.
+
+    The exporters of earlier releases have other arguments.
+    """
+    if torch.__version__ < torch_release:  # compares as versions
+        raise ImportError(
+            f'torch {torch.__version__} is installed, but the export needs '
+            f'{torch_release} or later: install a later release.'
+        )
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
         raise ImportError(

@@ -12,7 +12,7 @@ from torch.export import Dim
 
 from mmpatchconvnet.deploy import switch_to_deploy
 from mmpatchconvnet.export.graphs import make_graph
-from mmpatchconvnet.export.onnx_file import TRACED
+from mmpatchconvnet.export.onnx_file import TRACED, need
 from mmpatchconvnet.export.resizing import dynamic_resizing
 from mmpatchconvnet.models.hmhsa import HierarchicalAttention
 
@@ -41,7 +41,9 @@ def export_torch(
     Raises:
         ValueError: A model that cannot be exported, such as a Mask R-CNN or one with
             TransCNN, or there is no C++ compiler.
+        ImportError: torch is before 2.6.
     """
+    need(torch_release='2.6')
     if not any(map(shutil.which, COMPILERS)):
         raise ValueError(
             f'no C++ compiler ({", ".join(COMPILERS)}) is found: install one, or give '

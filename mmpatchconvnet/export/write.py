@@ -60,7 +60,7 @@ def write_checked(
     Raises:
         ValueError: A model or a part of it that cannot be exported.
         ExportError: An output differs by more than the tolerance.
-        ImportError: A package that the export needs is not installed.
+        ImportError: A package that the export needs is not installed, or too old.
     """
     metadata = {} if features else describe(host, preprocess)
     switch_to_deploy(host.module)

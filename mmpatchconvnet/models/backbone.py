@@ -51,7 +51,9 @@ class Backbone(StrictModule):
                 if reason := self.why_not_folded(part):
                     reasons[reason] += 1
                 else:
-                    self.set_submodule(name, self.fold(part))
+                    parent, _, last = name.rpartition('.')
+                    # torch 2.4 has no set_submodule.
+                    setattr(self.get_submodule(parent), last, self.fold(part))
             for reason, count in reasons.items():
                 what = kind if len(names) == 1 else f'{count} of {len(names)} {kind}'
                 kept.append(f'{what} ({reason})')

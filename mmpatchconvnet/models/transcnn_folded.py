@@ -158,8 +158,9 @@ def why_not_folded(part: Any) -> str:
             return f'{type(module).__name__} may compute otherwise'
     reference = untouched(part)
     for name, _ in list(reference.named_modules()):
-        if 'norm' in name.rpartition('.')[2]:
-            reference.set_submodule(name, part.get_submodule(name))
+        parent, _, last = name.rpartition('.')
+        if 'norm' in last:  # torch 2.4 has no set_submodule
+            setattr(reference.get_submodule(parent), last, part.get_submodule(name))
     return difference(part, reference)
 
 

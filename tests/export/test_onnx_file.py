@@ -1,7 +1,10 @@
+import re
+
 import numpy as np
 import pytest
 import torch
 from host_predictions import PREDICT, detect, paste
+from torch.torch_version import TorchVersion
 
 from mmpatchconvnet import PatchConvNet, TransCNN
 from mmpatchconvnet.deploy import switch_to_deploy
@@ -10,6 +13,7 @@ from mmpatchconvnet.export.check import difference, match, object_differences
 from mmpatchconvnet.export.half import to_half
 from mmpatchconvnet.export.onnx_file import save, trace
 from mmpatchconvnet.export.preprocess import Preprocess
+from mmpatchconvnet.export.torch_file import export_torch
 from mmpatchconvnet.models.hmhsa import HierarchicalAttention
 
 onnx = pytest.importorskip('onnx')
@@ -197,3 +201,16 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(onnx_file, 'find_spec', lambda name: None)
     with pytest.raises(ImportError, match=r'onnx and onnxscript .*\[export\]'):
         export_onnx(None, 'a.onnx')
+
+
+@pytest.mark.parametrize(
+    ('write', 'installed', 'needed'),
+    [(export_onnx, '2.4.1+cpu', '2.5'), (export_torch, '2.5.1', '2.6')],
+)
+def test_a_torch_that_is_too_old_is_named(write, installed, needed, monkeypatch):
+    monkeypatch.setattr(torch, '__version__', TorchVersion(installed))
+    expected = re.escape(
+        f'torch {installed} is installed, but the export needs {needed}'
+    )
+    with pytest.raises(ImportError, match=expected):
+        write(None, 'a')
