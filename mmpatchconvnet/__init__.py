@@ -16,6 +16,7 @@ _MODULE_OF = {
     'AttentionMixClassifier': 'mmpatchconvnet.attention.mix_classifier',
     'AttentionPooling': 'mmpatchconvnet.models',
     'DeconvPyramid': 'mmpatchconvnet.models',
+    'FastUPerHead': 'mmpatchconvnet.models.uper_head',
     'HMHSA': 'mmpatchconvnet.models',
     'LayerDecayOptimWrapperConstructor': 'mmpatchconvnet.engine.layer_decay',
     'MixPro': 'mmpatchconvnet.attention.mixpro',
@@ -29,12 +30,13 @@ _MODULE_OF = {
     'TransMix': 'mmpatchconvnet.attention.transmix',
     'with_plugins': 'mmpatchconvnet.models',
 }
-# They extend classes of mmpretrain.
-_OF_MMPRETRAIN = {
-    'AttentionMixClassifier',
-    'PerTokenLinearHead',
-    'PerTokenMultiLabelHead',
-    'TransMix',
+# They extend classes of these hosts.
+_HOST_OF = {
+    'AttentionMixClassifier': 'mmpretrain',
+    'FastUPerHead': 'mmseg',
+    'PerTokenLinearHead': 'mmpretrain',
+    'PerTokenMultiLabelHead': 'mmpretrain',
+    'TransMix': 'mmpretrain',
 }
 _SUBMODULES = (
     'attention',
@@ -47,7 +49,7 @@ _SUBMODULES = (
 )
 
 # A star import works with any host.
-__all__ = ['__version__', *sorted({*_MODULE_OF} - _OF_MMPRETRAIN), *_SUBMODULES]
+__all__ = ['__version__', *sorted({*_MODULE_OF} - {*_HOST_OF}), *_SUBMODULES]
 
 compat.install()
 # From here on, mmengine and its hosts read checkpoints as data only.

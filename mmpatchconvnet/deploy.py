@@ -4,9 +4,11 @@ Backbones, `HMHSA` and the attention of `AttentionPooling` fold themselves
 (`models/block/folded.py`, `models/transcnn_folded.py`, `models/attention_pooling.py`).
 A `DeconvPyramid` is merged with the 1x1 convolutions of the FPN or UPerHead that reads
 it (`models/fold_pyramid.py`). At stride 4, where maps are largest, this saves 60 % of
-the cost of the two.
+the cost of the two. A `UPerHead` of mmseg, behind any backbone, becomes a
+`FastUPerHead`.
 """
 
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -25,6 +27,7 @@ from mmpatchconvnet.models.fold_pyramid import fold_pyramid
 from mmpatchconvnet.models.pyramids import Pyramid
 from mmpatchconvnet.models.transcnn_folded import fold, why_not_folded
 
+UPER_HEADS = ('UPerHead', 'FastUPerHead')
 HALF = (torch.bfloat16, torch.float16)
 
 
@@ -37,8 +40,8 @@ def switch_to_deploy(model: nn.Module, dtype: torch.dtype | None = None) -> nn.M
     second call changes nothing, or converts a float32 model to half precision.
 
     Args:
-        model: Any model that contains a `PatchConvNet`, `TransCNN` or `HMHSA`, in eval
-            or training mode.
+        model: Any model that contains a `PatchConvNet`, `TransCNN`, `HMHSA` or
+            `mmseg.UPerHead`, in eval or training mode.
         dtype: `torch.bfloat16` or `torch.float16` converts backbone and pyramid to this
             dtype and runs necks and heads under autocast. RoIAlign, boxes and NMS stay
             in float32, as half precision would shift boxes by pixels. A backbone alone
@@ -56,7 +59,9 @@ def switch_to_deploy(model: nn.Module, dtype: torch.dtype | None = None) -> nn.M
     check_dtype(model, dtype)
     model.eval().requires_grad_(False)
     for name, module in model.named_modules():
-        if isinstance(module, (Backbone, ClassAttention)):
+        if is_uper_head(module):
+            use_fast_uper_head(module)
+        elif isinstance(module, (Backbone, ClassAttention)):
             module.switch_to_deploy()
         elif isinstance(module, HMHSA) and module.gamma is not None:
             if reason := why_not_folded(module):
@@ -92,6 +97,23 @@ def check_dtype(model: nn.Module, dtype: torch.dtype | None) -> None:
                     f'{given.pop()}: build it again, load its checkpoint and call '
                     'switch_to_deploy once.'
                 )
+
+
+def is_uper_head(module: nn.Module) -> bool:
+    """Whether it is mmseg's or ours, not a subclass; mmseg is not imported for that."""
+    places = ('mmseg.models.decode_heads.uper_head', 'mmpatchconvnet.models.uper_head')
+    kinds = [vars(sys.modules[place]) for place in places if place in sys.modules]
+    return any(type(module) is kind.get(name) for kind in kinds for name in UPER_HEADS)
+
+
+def use_fast_uper_head(head: nn.Module) -> None:
+    """Make it a `FastUPerHead`, which has the same parts, without BatchNorm."""
+    from mmcv.cnn import fuse_conv_bn
+
+    from mmpatchconvnet.models.uper_head import FastUPerHead
+
+    head.__class__ = FastUPerHead
+    fuse_conv_bn(head)
 
 
 def readers_of(pyramid: nn.Module, model: Any) -> list[nn.Module] | None:

@@ -9,7 +9,7 @@ import pytest
 from mmengine.registry import Registry
 
 import mmpatchconvnet
-from mmpatchconvnet import _OF_MMPRETRAIN, checkpoints, compat, datasets, registry
+from mmpatchconvnet import _HOST_OF, checkpoints, compat, datasets, registry
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'mmpatchconvnet'
@@ -39,13 +39,14 @@ def test_files_of_the_architecture_exist():
     assert not {f for f in files if not any((d / f).is_file() for d in folders)}
 
 
+# Of a class that extends one of a host.
+MARKS = {None: (), 'mmpretrain': pytest.mark.cls, 'mmseg': pytest.mark.seg}
+
+
 @pytest.mark.parametrize(
     'name',
     [
-        # They extend classes of mmpretrain.
-        pytest.param(
-            name, marks=[pytest.mark.cls] * (name.split('.')[-1] in _OF_MMPRETRAIN)
-        )
+        pytest.param(name, marks=MARKS[_HOST_OF.get(name.split('.')[-1])])
         for name in REFERENCE
     ],
 )

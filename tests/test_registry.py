@@ -22,9 +22,13 @@ PARTS = {
     'TransCNN': dict(arch='hat_tiny'),
     'HMHSA': dict(in_channels=64),
 }
+UPER = dict(num_classes=3, in_channels=[32], in_index=[0], channels=8)
 HEADS = {
-    name: dict(num_classes=3, in_channels=32)
-    for name in ('PerTokenLinearHead', 'PerTokenMultiLabelHead')
+    'mmpretrain': {
+        name: dict(num_classes=3, in_channels=32)
+        for name in ('PerTokenLinearHead', 'PerTokenMultiLabelHead')
+    },
+    'mmseg': {'FastUPerHead': UPER},
 }
 
 
@@ -46,7 +50,7 @@ def run(code: str) -> subprocess.CompletedProcess:
 def test_builds_from_every_host(host):
     # mmdet imports its ops at once, so there the package comes first, as in our configs
     first = 'import mmpatchconvnet' if host == 'mmdet' else ''
-    parts = PARTS | (HEADS if host == 'mmpretrain' else {})
+    parts = PARTS | HEADS.get(host, {})
     settings = [dict(s, type=f'mmpatchconvnet.{name}') for name, s in parts.items()]
     done = run(first + BUILD.format(host=host, parts=settings))
     assert done.returncode == 0, done.stderr

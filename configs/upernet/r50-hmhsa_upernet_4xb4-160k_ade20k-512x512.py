@@ -7,5 +7,8 @@ _base_ = [
     'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py',
 ]
 
-model = dict(backbone=dict(plugins=_base_.pop('plugins')))
+model = dict(
+    backbone=dict(plugins=_base_.pop('plugins')),
+    decode_head=dict(type='mmpatchconvnet.FastUPerHead'),
+)
 default_hooks = _base_.pop('hooks')

@@ -9,7 +9,9 @@ _base_ = [
 
 model = dict(
     backbone=dict(_delete_=True, **_base_.pop('backbone')),
-    decode_head=dict(in_channels=_base_.pop('widths')),
+    decode_head=dict(
+        type='mmpatchconvnet.FastUPerHead', in_channels=_base_.pop('widths')
+    ),
     auxiliary_head=dict(in_channels=256),
 )
 default_hooks = _base_.pop('hooks')

@@ -10,7 +10,9 @@ _base_ = [
 model = dict(
     backbone=dict(_delete_=True, **_base_.pop('column')),
     neck=_base_.pop('pyramid'),
-    decode_head=dict(in_channels=[_base_.width] * 4),
+    decode_head=dict(
+        type='mmpatchconvnet.FastUPerHead', in_channels=[_base_.width] * 4
+    ),
     auxiliary_head=dict(in_channels=_base_.pop('width')),
 )
 default_hooks = _base_.pop('hooks')

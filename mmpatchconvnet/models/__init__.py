@@ -38,3 +38,11 @@ def build_per_token_multi_label_head(**settings: Any) -> nn.Module:
     from mmpatchconvnet.models.per_token_head import PerTokenMultiLabelHead
 
     return PerTokenMultiLabelHead(**settings)
+
+
+@MODELS.register_module(name='FastUPerHead')
+def build_fast_uper_head(**settings: Any) -> nn.Module:
+    """Build `FastUPerHead`; only this imports mmseg, which it needs."""
+    from mmpatchconvnet.models.uper_head import FastUPerHead
+
+    return FastUPerHead(**settings)

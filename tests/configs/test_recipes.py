@@ -32,6 +32,7 @@ ALLOWED = {
         'model.backbone',
         'model.neck',
         'model.decode_head.in_channels',
+        'model.decode_head.type',  # see the test of the head
         'model.auxiliary_head.in_channels',
     },
     'sem_fpn': {
@@ -125,6 +126,14 @@ def test_a_comparison_is_fair(path, tmp_path):
     }
     assert not unfair
     assert any(key.startswith(('model.backbone.', 'model.neck')) for key in differing)
+
+
+@pytest.mark.parametrize(
+    'path', marked([p for p in FAIR if p.parent.name == 'upernet'])
+)
+def test_the_head_of_upernet_is_the_function_of_the_host(path):
+    """`tests/models/test_uper_head.py` compares the two."""
+    assert read(path).model.decode_head.type == 'mmpatchconvnet.FastUPerHead'
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from mmpatchconvnet.experiments.benchmark.memory import (
 )
 from mmpatchconvnet.experiments.benchmark.reference import reference_of
 from mmpatchconvnet.experiments.benchmark.subjects import (
+    HEAD_MODES,
     INFERENCE_MODES,
     TRAINING_MODES,
     make_model,
@@ -176,6 +177,23 @@ def test_a_column_with_another_norm_is_never_lean():
         make_model(cfg, ['lean'])
 
 
+@pytest.mark.cls
+def test_only_an_upernet_has_the_modes_of_its_head():
+    cfg = read_config(str(TINY['classifier']))
+    with pytest.raises(ValueError, match=r'fasthead .*UperNet.* ImageClassifier'):
+        make_model(cfg, ['fasthead'])
+
+
+@pytest.mark.seg
+def test_the_fast_head_halves_the_cost_of_any_upernet():
+    config = CONFIGS['segmentor']['resnet50']
+    costs = [
+        count_costs(make_model(read_config(config), [mode]), 'model', (512, 512))[1]
+        for mode in ('hosthead', 'fasthead')
+    ]
+    assert costs[0] > 1.7 * costs[1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     'task', [pytest.param(task, marks=MARKERS[task]) for task in TINY]
@@ -187,6 +205,8 @@ def test_every_mode_of_every_task_runs(task, part, training, monkeypatch):
     cfg = with_layer_norm(TINY[task])
     setting = Setting(task, part, training, batch=2, size=(64, 64), device='cpu')
     of_other_pass = INFERENCE_MODES if training else TRAINING_MODES
+    if task != 'segmentor':
+        of_other_pass = of_other_pass | HEAD_MODES
     for modes in [*([m] for m in MODES if m != 'compile'), ['deploy', 'bf16']]:
         if of_other_pass & set(modes):
             continue

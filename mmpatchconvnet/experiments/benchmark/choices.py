@@ -49,6 +49,8 @@ SIZES = {'classifier': (224, 224), 'detector': (800, 1344), 'segmentor': (512, 5
 MODES = {
     'reference': 'our backbones in the official order of operations',
     'deploy': 'folded for inference',
+    'fasthead': 'FastUPerHead in any UperNet',
+    'hosthead': 'the UPerHead of mmseg, also in our UperNet',
     'eager': 'the reference implementation of the block',
     'lean': 'blocks that keep three maps for the backward pass',
     'triton': 'the second half of a block in Triton kernels, on a GPU',

@@ -12,7 +12,7 @@ from mmengine.model import revert_sync_batchnorm
 from torch import nn
 
 from mmpatchconvnet.config_files import read_config
-from mmpatchconvnet.deploy import switch_to_deploy
+from mmpatchconvnet.deploy import UPER_HEADS, switch_to_deploy
 from mmpatchconvnet.experiments.benchmark.choices import CONFIGS, MODES
 from mmpatchconvnet.experiments.benchmark.reference import reference_of
 from mmpatchconvnet.experiments.complexity import build_model
@@ -31,6 +31,7 @@ BACKBONE_MODES = {'reference', 'deploy', 'cp'}  # of our backbones
 COLUMN_MODES = {'eager', 'lean', 'triton'}
 TRAINING_MODES = {'eager', 'lean', 'cp'}
 INFERENCE_MODES = {'deploy'}
+HEAD_MODES = {'fasthead', 'hosthead'}
 
 
 def parse_spec(spec: str, task: str, training: bool) -> tuple[Config, list[str]]:
@@ -99,4 +100,25 @@ def make_model(cfg: Config, modes: list[str]) -> nn.Module:
         switch_to_deploy(model)
     if 'reference' in modes:
         model.backbone = reference_of(backbone)
+    for mode in HEAD_MODES & set(modes):
+        set_head(model, fast=mode == 'fasthead')
     return model
+
+
+def set_head(model: Any, fast: bool) -> None:
+    """Make the head of an UperNet a `FastUPerHead`, or the one of mmseg.
+
+    Raises:
+        ValueError: It has another head.
+    """
+    head = getattr(model, 'decode_head', None)
+    if type(head).__name__ not in UPER_HEADS:
+        raise ValueError(
+            f'fasthead and hosthead are for UperNet, this is a {type(model).__name__} '
+            f'with {type(head).__name__}: leave them out.'
+        )
+    from mmseg.models.decode_heads import UPerHead
+
+    from mmpatchconvnet.models.uper_head import FastUPerHead
+
+    head.__class__ = FastUPerHead if fast else UPerHead
