@@ -62,7 +62,7 @@ class FiniteStepsHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
-        self.data, self.state, self.bad = None, None, False
+        self.data, self.state, self.bad = None, (), False
         if self.buffers:
             torch._foreach_copy_(self.saved, self.buffers)
 
