@@ -45,6 +45,8 @@ class FiniteStepsHook(Hook):
     def __init__(self, skip_bad_steps: int = 0) -> None:
         self.max_skipped, self.skipped = skip_bad_steps, 0
         self.buffers: list[Tensor] = []
+        self.data: Any = None  # of the step, from the data preprocessor
+        self.state: Any = None  # of the generators then
 
     def before_train(self, runner: Runner | FlexibleRunner) -> None:
         self.runner: Any = runner
@@ -62,7 +64,7 @@ class FiniteStepsHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
-        self.data, self.state, self.bad = None, (), False
+        self.bad = False
         if self.buffers:
             torch._foreach_copy_(self.saved, self.buffers)
 
@@ -73,7 +75,7 @@ class FiniteStepsHook(Hook):
         data_batch: Any = None,
         outputs: dict | None = None,
     ) -> None:
-        self.data = None  # frees its memory
+        self.data = self.state = None  # frees the batch
         if self.bad and outputs is not None:
             outputs.clear()  # else the means in the log are NaN for many steps
 
