@@ -145,6 +145,26 @@ def _masks(
     for i in range(len(bboxes)):
         one = slice(i, i + 1)  # a view: the boxes are rescaled in place
         given = mask_preds[one], bboxes[one], labels[one], img_meta
-        (mask,) = whole(head, *given, *settings, **named).cpu().numpy()
-        encoded.append(pycocotools.mask.encode(np.asfortranarray(mask, np.uint8)))
+        (mask,) = whole(head, *given, *settings, **named)
+        # In the pixels of the mask now; what lies beyond the box is not painted.
+        left, _, right, _ = bboxes[i].tolist()
+        first, last = max(0, int(left) - 1), max(0, int(right) + 2)
+        columns = mask[:, first:last].cpu().numpy()
+        encoded.append(encode_columns(columns, first, mask.shape[1]))
     return encoded
+
+
+def encode_columns(columns: np.ndarray, first: int, width: int) -> dict:
+    """COCO's run-length encoding of a mask of which only some columns are painted.
+
+    Args:
+        columns: (H, w) bool.
+        first: Where they start in the mask.
+        width: Of the mask.
+    """
+    height = len(columns)
+    flat = np.concatenate([[False], columns.T.ravel(), [False]])
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + first * height
+    counts = np.diff(np.concatenate([[0], edges, [height * width]])).tolist()
+    rle = dict(counts=counts, size=[height, width])
+    return pycocotools.mask.frPyObjects(rle, height, width)
