@@ -404,7 +404,7 @@ def test_a_model_without_attention_says_what_to_add(neck, fault):
 @pytest.mark.cls
 def test_a_map_without_memory_advises_what_helps(maps_with, monkeypatch):
     def fail(x):
-        raise torch.cuda.OutOfMemoryError
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
 
     maps = maps_with([])
     monkeypatch.setattr(maps.module.backbone, 'forward', fail)

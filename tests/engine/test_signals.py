@@ -159,9 +159,12 @@ def assert_same(one: dict | str, other: dict | str) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(quick):
+    # A shell starts a command in the background with SIGINT ignored.
+    given = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = [signal.getsignal(number) for number in CAUGHT]
     yield
     assert [signal.getsignal(number) for number in CAUGHT] == before
+    signal.signal(signal.SIGINT, given)
 
 
 @pytest.fixture(scope='module')
