@@ -8,7 +8,6 @@ the cost of the two. A `UPerHead` of mmseg, behind any backbone, becomes a
 `FastUPerHead`.
 """
 
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -27,7 +26,10 @@ from mmpatchconvnet.models.fold_pyramid import fold_pyramid
 from mmpatchconvnet.models.pyramids import Pyramid
 from mmpatchconvnet.models.transcnn_folded import fold, why_not_folded
 
-UPER_HEADS = ('UPerHead', 'FastUPerHead')
+UPER_HEADS = {
+    'mmseg.models.decode_heads.uper_head.UPerHead',
+    'mmpatchconvnet.models.uper_head.FastUPerHead',
+}
 HALF = (torch.bfloat16, torch.float16)
 
 
@@ -101,9 +103,8 @@ def check_dtype(model: nn.Module, dtype: torch.dtype | None) -> None:
 
 def is_uper_head(module: nn.Module) -> bool:
     """Whether it is mmseg's or ours, not a subclass; mmseg is not imported for that."""
-    places = ('mmseg.models.decode_heads.uper_head', 'mmpatchconvnet.models.uper_head')
-    kinds = [vars(sys.modules[place]) for place in places if place in sys.modules]
-    return any(type(module) is kind.get(name) for kind in kinds for name in UPER_HEADS)
+    kind = type(module)
+    return f'{kind.__module__}.{kind.__qualname__}' in UPER_HEADS
 
 
 def use_fast_uper_head(head: nn.Module) -> None:

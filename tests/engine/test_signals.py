@@ -3,25 +3,19 @@
 import errno
 import multiprocessing
 import os
-import random
 import signal
 import socket
 import subprocess
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
-from torch import nn
-from toy_training import toy_config
+from mmengine.registry import HOOKS
+from toy_training import by_epoch, noisy_config, with_validation
 
 from mmpatchconvnet import stop_signals
 from mmpatchconvnet.checkpoints import load_file
@@ -32,38 +26,6 @@ from mmpatchconvnet.engine.launch import build_runner
 from mmpatchconvnet.stop_signals import Stopped, catch_signals
 
 CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-
-
-@DATASETS.register_module()
-class NoisyToyData(torch.utils.data.Dataset):
-    """Numbers with noise from all three generators."""
-
-    def __len__(self) -> int:
-        return 8
-
-    def __getitem__(self, index: int) -> dict:
-        noise = random.random() + np.random.rand() + torch.rand(()).item()
-        return dict(x=torch.tensor([index / 10, noise]))
-
-
-@MODELS.register_module()
-class NoisyToyModel(BaseModel):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.5), nn.Linear(4, 1))
-
-    def forward(self, x: list[torch.Tensor], mode: str = 'tensor') -> Any:
-        loss = self.layers(torch.stack(x)).square().mean()
-        return dict(loss=loss) if mode == 'loss' else [loss]
-
-
-@METRICS.register_module()
-class NoMetric(BaseMetric):
-    def process(self, *_: Any) -> None:
-        self.results.append(0)
-
-    def compute_metrics(self, results: list) -> dict:
-        return dict(score=len(results))
 
 
 @HOOKS.register_module()
@@ -94,40 +56,6 @@ class Send(Hook):
 
         self.numbers, self.batch = [*more, *numbers], -1
         setattr(self, when, send)
-
-
-def noisy_config(
-    folder: Path, steps: int = 8, workers: int = 0, **settings: Any
-) -> Config:
-    hooks = settings.pop('custom_hooks', [])
-    cfg = toy_config(folder, steps, randomness=dict(seed=3), **settings)
-    cfg.model.type = 'NoisyToyModel'
-    loader = dict(cfg.train_dataloader, num_workers=workers)
-    loader['dataset'] = dict(type='NoisyToyData')
-    cfg.train_dataloader = dict(loader, persistent_workers=workers > 0)
-    cfg.optim_wrapper.optimizer.momentum = 0.9
-    cfg.custom_hooks = [dict(type='mmpatchconvnet.IterationSeedHook'), *hooks]
-    cfg.default_hooks.logger = dict(type='LoggerHook', interval=100)
-    return cfg
-
-
-def with_validation(cfg: Config, interval: int) -> Config:
-    cfg.val_dataloader = dict(
-        dataset=dict(type='NoisyToyData'), sampler=dict(type='DefaultSampler')
-    )
-    cfg.val_evaluator = dict(type='NoMetric')
-    cfg.val_cfg = dict()
-    cfg.train_cfg.val_interval = interval
-    return cfg
-
-
-def by_epoch(cfg: Config, epochs: int = 3) -> Config:
-    """Epochs of four steps."""
-    cfg.train_cfg = dict(by_epoch=True, max_epochs=epochs)
-    cfg.train_dataloader.update(batch_size=2, sampler=dict(type='DefaultSampler'))
-    cfg.default_hooks.checkpoint.update(by_epoch=True, interval=1)
-    cfg.param_scheduler = dict(type='StepLR', step_size=1, gamma=0.5)
-    return cfg
 
 
 def end_of(cfg: Config, *hooks: Hook) -> dict | str:

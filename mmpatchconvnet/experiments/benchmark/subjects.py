@@ -12,7 +12,7 @@ from mmengine.model import revert_sync_batchnorm
 from torch import nn
 
 from mmpatchconvnet.config_files import read_config
-from mmpatchconvnet.deploy import UPER_HEADS, switch_to_deploy
+from mmpatchconvnet.deploy import is_uper_head, switch_to_deploy
 from mmpatchconvnet.experiments.benchmark.choices import CONFIGS, MODES
 from mmpatchconvnet.experiments.benchmark.reference import reference_of
 from mmpatchconvnet.experiments.complexity import build_model
@@ -111,8 +111,8 @@ def set_head(model: Any, fast: bool) -> None:
     Raises:
         ValueError: It has another head.
     """
-    head = getattr(model, 'decode_head', None)
-    if type(head).__name__ not in UPER_HEADS:
+    head: Any = getattr(model, 'decode_head', None)
+    if not is_uper_head(head):
         raise ValueError(
             f'fasthead and hosthead are for UperNet, this is a {type(model).__name__} '
             f'with {type(head).__name__}: leave them out.'
