@@ -3,7 +3,7 @@
 Two things are missing after a plain `pip install`:
 
 - mmcv's compiled ops: `finder.py` provides `mmcv._ext` where it is not installed, and
-  `ops.py` implements the ops that detectors need through torchvision.
+  `ops/` implements the ops that detectors need through torchvision.
 - Config inheritance across packages: `config_scopes.py` adds the names that mmengine
   lacks.
 

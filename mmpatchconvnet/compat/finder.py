@@ -12,7 +12,7 @@ COMPILED_OPS = 'mmcv._ext'
 
 
 class OpsFinder(MetaPathFinder, Loader):
-    """Loads `ops.py` as `mmcv._ext`; Python consults it after every other finder."""
+    """Loads `ops/` as `mmcv._ext`; Python consults it after every other finder."""
 
     def find_spec(
         self,
@@ -40,10 +40,8 @@ class OpsFinder(MetaPathFinder, Loader):
 
         from mmpatchconvnet.compat import ops
 
-        own_names = {'__name__', '__spec__', '__loader__', '__package__'}
-        for name, value in vars(ops).items():
-            if name not in own_names:
-                setattr(module, name, value)
+        for name in ('__getattr__', *ops.__all__):
+            setattr(module, name, getattr(ops, name))
         print_log(
             'mmcv has no compiled ops: mmpatchconvnet runs NMS, soft-NMS, RoIAlign '
             'and the focal loss through torchvision; other ops raise an error.',

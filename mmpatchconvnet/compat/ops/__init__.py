@@ -1,0 +1,67 @@
+"""A replacement of ``mmcv._ext``: mmcv's compiled ops, computed by torchvision.
+
+The pip wheel of mmcv has no compiled ops, yet ``mmcv.ops`` and mmdet import them.
+``finder.py`` loads this module under the name ``mmcv._ext`` when the real one is
+absent, so each function has the name, arguments and in-place outputs that the Python
+callers in ``mmcv/ops`` expect. Mask R-CNN needs NMS and RoIAlign, RetinaNet on a GPU
+the sigmoid focal loss. Every other op raises an error that names the remedy.
+
+Parity with the compiled ops of onedl-mmcv 2.3.6 (CPU, float32, recorded once in
+``tests/data/mmcv_ops.npz``): NMS, batched NMS, soft-NMS and average RoIAlign are equal
+to the bit, max RoIAlign within 3e-6 of the largest value. They differ on purpose if
+
+- inputs are float16 or bfloat16, computed here in float32; float64 works too;
+- a RoI has no area: max mode pools it to 0, mmcv to its initial value, -10000;
+- a RoI has a negative size: mmcv's CPU op raises, its CUDA op and this one do not;
+- logits are extreme: the focal loss uses log-sigmoid, mmcv a clamped logarithm;
+- scores in soft-NMS are equal: the lower index is first, mmcv's order is undefined.
+
+``roi_pool`` is not included: torchvision rounds the RoI to whole cells, mmcv does not.
+"""
+
+from collections.abc import Callable
+from typing import NoReturn
+
+from mmpatchconvnet.compat.ops.focal_loss import (
+    sigmoid_focal_loss_backward,
+    sigmoid_focal_loss_forward,
+)
+from mmpatchconvnet.compat.ops.nms import nms, softnms
+from mmpatchconvnet.compat.ops.roi_align import roi_align_backward, roi_align_forward
+
+__all__ = [
+    'get_compiler_version',
+    'get_compiling_cuda_version',
+    'nms',
+    'roi_align_backward',
+    'roi_align_forward',
+    'sigmoid_focal_loss_backward',
+    'sigmoid_focal_loss_forward',
+    'softnms',
+]
+
+_BUILD_DOCS = 'https://mmcv.readthedocs.io/en/latest/get_started/build.html'
+
+
+def get_compiler_version() -> str:
+    """Called by mmcv's environment report."""
+    return 'none (torchvision is used)'
+
+
+def get_compiling_cuda_version() -> str:
+    return 'none'
+
+
+def __getattr__(name: str) -> Callable[..., NoReturn]:
+    """Any other op: importing it works, calling it raises an error with the remedy."""
+    if name.startswith(('_', 'pytest')):  # which Python and pytest look up
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+    def unavailable(*args: object, **kwargs: object) -> NoReturn:
+        raise NotImplementedError(
+            f'mmcv op {name!r} is not available: the pip wheel of mmcv has no compiled '
+            'ops and torchvision has no exact equivalent, so install an mmcv built '
+            f'with ops ({_BUILD_DOCS}) or choose a model that does not need it.'
+        )
+
+    return unavailable

@@ -1,0 +1,127 @@
+"""RoIAlign by torchvision.
+
+torchvision only averages. With one sample per bin an average is that sample, so max
+mode makes every sample a bin of its own and pools each grid of gh x gw samples.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Size, Tensor
+
+from mmpatchconvnet.compat.ops.precision import full_precision
+
+_MAX_POOL = 0  # mmcv's pool_mode; 1 is average
+
+# The registered operators: torchvision's Python roi_align uses torch.compile in
+# deterministic mode, and its backward has no Python function.
+_tv = torch.ops.torchvision
+
+
+class _Bins(NamedTuple):
+    """How a RoI is divided into bins, and bins into samples."""
+
+    height: int
+    width: int
+    spatial_scale: float
+    sampling_ratio: int  # samples per bin and axis; 0: one per cell
+    aligned: bool
+
+    def average(self, input: Tensor, rois: Tensor) -> Tensor:
+        """(B, C, H, W) and rois (K, 5) to (K, C, h, w)."""
+        h, w, scale, ratio, aligned = self
+        return _tv.roi_align(input, rois, scale, h, w, ratio, aligned)
+
+    def average_backward(self, grad: Tensor, rois: Tensor, shape: Size) -> Tensor:
+        """(K, C, h, w) to the input's ``shape`` (B, C, H, W)."""
+        h, w, scale, ratio, aligned = self
+        return _tv._roi_align_backward(grad, rois, scale, h, w, *shape, ratio, aligned)
+
+    def per_sample(self, gh: int, gw: int) -> '_Bins':
+        return self._replace(
+            height=self.height * gh, width=self.width * gw, sampling_ratio=1
+        )
+
+    def grids(self, rois: Tensor) -> Iterator[tuple[Tensor, int, int]]:
+        """Row numbers of the RoIs that share a grid, and its gh and gw.
+
+        A RoI without area may have no samples; it is skipped.
+        """
+        if self.sampling_ratio > 0:
+            grids = rois.new_full((len(rois), 2), self.sampling_ratio)
+        else:
+            # The shift cancels out, except for rounding, which can change the grid.
+            shift = 0.5 if self.aligned else 0.0
+            corners = rois[:, 1:] * self.spatial_scale - shift
+            sizes = corners[:, 2:] - corners[:, :2]  # (K, 2): width, height
+            sizes = sizes if self.aligned else sizes.clamp(min=1)
+            grids = torch.ceil(sizes / sizes.new_tensor([self.width, self.height]))
+        shapes, group = grids.unique(dim=0, return_inverse=True)
+        for i, (gw, gh) in enumerate(shapes.tolist()):
+            if gw > 0 and gh > 0:
+                yield (group == i).nonzero()[:, 0], int(gh), int(gw)
+
+
+def roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Pool input (B, C, H, W) at rois (K, 5) into output (K, C, h, w).
+
+    In max mode argmax_y and argmax_x, of output's shape, receive the winning sample's
+    row and column inside its bin: small integers, exact in half precision too.
+    """
+    bins = _Bins(aligned_height, aligned_width, spatial_scale, sampling_ratio, aligned)
+    input, rois = full_precision(input, rois)
+    if pool_mode != _MAX_POOL:
+        output.copy_(bins.average(input, rois))
+        return
+    output.zero_()
+    for rows, gh, gw in bins.grids(rois):
+        samples = bins.per_sample(gh, gw).average(input, rois[rows])
+        pooled, winner = F.max_pool2d(samples, (gh, gw), return_indices=True)
+        output[rows] = pooled.to(output.dtype)
+        argmax_y[rows] = (winner // (bins.width * gw) % gh).to(argmax_y.dtype)
+        argmax_x[rows] = (winner % gw).to(argmax_x.dtype)
+
+
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Fill grad_input (B, C, H, W) from grad_output (K, C, h, w)."""
+    bins = _Bins(aligned_height, aligned_width, spatial_scale, sampling_ratio, aligned)
+    grad, rois = full_precision(grad_output, rois)
+    if pool_mode != _MAX_POOL:
+        grad_input.copy_(bins.average_backward(grad, rois, grad_input.shape))
+        return
+    total = grad.new_zeros(grad_input.shape)
+    bin_y = torch.arange(bins.height, device=grad.device)[:, None]
+    bin_x = torch.arange(bins.width, device=grad.device)
+    for rows, gh, gw in bins.grids(rois):
+        y = bin_y * gh + argmax_y[rows].long()  # (k, C, h, w): rows of the samples
+        x = bin_x * gw + argmax_x[rows].long()
+        unpooled = F.max_unpool2d(grad[rows], y * (bins.width * gw) + x, (gh, gw))
+        fine = bins.per_sample(gh, gw)
+        total += fine.average_backward(unpooled, rois[rows], total.shape)
+    grad_input.copy_(total)
