@@ -3,12 +3,17 @@
 import importlib
 import importlib.util
 import platform
-from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import packages_distributions, version
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from typing import NamedTuple
 
 from mmpatchconvnet.compat.finder import ops_are_compiled
-from mmpatchconvnet.compat.hosts import HOSTS, NEEDED
+from mmpatchconvnet.compat.hosts import (
+    HOSTS,
+    NEEDED,
+    describe_version,
+    distribution_of,
+)
 from mmpatchconvnet.compat.processor import VARIABLE, cpu_capability, product_library
 from mmpatchconvnet.version import __version__
 
@@ -25,11 +30,10 @@ def examine() -> Iterator[Finding]:
     """Yield all findings one by one, as some take a second."""
     yield Finding('mmpatchconvnet', __version__)
     yield Finding('Python', f'{platform.python_version()} on {platform.system()}')
-    distributions = packages_distributions()
     # Two families share the import names; a missing package must be of the same one.
-    original = 'mmengine' in distributions.get('mmengine', [])
+    original = distribution_of('mmengine') == 'mmengine'
     for module, packages in NEEDED.items():
-        yield check_import(module, packages[original], distributions)
+        yield check_import(module, packages[original])
     yield check_cv2()
     yield check_setuptools()
     if importlib.util.find_spec('mmcv'):
@@ -45,21 +49,18 @@ def examine() -> Iterator[Finding]:
         if host not in present:
             yield Finding(host, f'not installed (pip install {packages[original]})')
             continue
-        yield check_import(host, packages[original], distributions)
+        yield check_import(host, packages[original])
         yield check_configs(host, packages[original])
 
 
-def check_import(
-    module: str, package: str, distributions: Mapping[str, list[str]]
-) -> Finding:
+def check_import(module: str, package: str) -> Finding:
     """Import a module, and report its version and distribution."""
     if importlib.util.find_spec(module) is None:
         return Finding(module, 'missing', f'pip install {package}')
 
     def describe() -> str:
         importlib.import_module(module)
-        name = distributions.get(module, [module])[0]
-        return version(name) if name == module else f'{version(name)} ({name})'
+        return describe_version(module)
 
     return attempt(module, describe, f'pip install --force-reinstall {package}')
 

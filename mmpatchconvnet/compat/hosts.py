@@ -6,7 +6,9 @@ onedl family and the original one.
 
 import importlib.util
 import platform
-from importlib.metadata import packages_distributions, version
+import re
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 
 from mmpatchconvnet.version import __version__
 
@@ -24,13 +26,31 @@ HOSTS = {
 }
 
 
+def distribution_of(module: str) -> str | None:
+    """The distribution that a module was installed from, of either family."""
+    named = ' '.join({**NEEDED, **HOSTS}.get(module, ()))
+    for name in (*re.findall(r'[\w-]+', named), module):
+        if module in name:
+            with suppress(PackageNotFoundError):
+                version(name)
+                return name
+    return None
+
+
+def describe_version(module: str) -> str:
+    """Its version, and its distribution if that has another name.
+
+    Raises:
+        PackageNotFoundError: It was not installed by pip or the like.
+    """
+    name = distribution_of(module) or module
+    return version(name) if name == module else f'{version(name)} ({name})'
+
+
 def package_versions() -> dict[str, str]:
-    """Import name -> version, and the distribution if its name differs."""
-    distributions = packages_distributions()
+    """What `describe_version` says of the hosts and of what they need."""
     versions = {'python': platform.python_version(), 'mmpatchconvnet': __version__}
     for module in (*NEEDED, *HOSTS):
         if importlib.util.find_spec(module) is not None:
-            name = distributions.get(module, [module])[0]
-            extra = '' if name == module else f' ({name})'
-            versions[module] = f'{version(name)}{extra}'
+            versions[module] = describe_version(module)
     return versions

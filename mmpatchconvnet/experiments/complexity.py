@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 # Numbers of proposals with which papers count the second stage.
@@ -30,10 +31,23 @@ def build_model(cfg: Config) -> nn.Module:
         return MODELS.build(settings)
 
 
+class WithoutRandomValues(TorchFunctionMode):
+    """Random initial values stay unset: they take most of the time to build a model."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func in (Tensor.uniform_, Tensor.normal_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def build_on_meta(cfg: Config) -> nn.Module:
     """The model of a config of any host, without values and gradients."""
     # Built elsewhere first: Swin and others read tensor values in constructors.
-    return build_model(cfg).to('meta').eval().requires_grad_(False)
+    with WithoutRandomValues():
+        model = build_model(cfg)
+    return model.to('meta').eval().requires_grad_(False)
 
 
 def count_parameters(model: nn.Module) -> int:

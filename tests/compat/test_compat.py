@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
 from mmpatchconvnet import compat
+from mmpatchconvnet.compat.hosts import describe_version, distribution_of
 
 
 def test_installing_twice_changes_nothing():
@@ -102,3 +103,16 @@ def test_config_scopes(tmp_path: Path, base: str, key: str):
     child = tmp_path / 'child.py'
     child.write_text(f'_base_ = {base!r}\n')
     assert key in Config.fromfile(child)
+
+
+@pytest.mark.parametrize(
+    ('distribution', 'said'), [('mmcv-lite', '9.1 (mmcv-lite)'), ('mmcv', '9.1')]
+)
+def test_a_distribution_is_found_by_its_name(distribution, said, monkeypatch, tmp_path):
+    """Python 3.10 cannot tell which distribution a package is from."""
+    folder = tmp_path / f'{distribution.replace("-", "_")}-9.1.dist-info'
+    folder.mkdir()
+    folder.joinpath('METADATA').write_text(f'Name: {distribution}\nVersion: 9.1\n')
+    monkeypatch.setattr(sys, 'path', [str(tmp_path)])
+    assert describe_version('mmcv') == said
+    assert distribution_of('mmseg') is None
