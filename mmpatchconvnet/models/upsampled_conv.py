@@ -120,8 +120,10 @@ def is_cheaper(
     are few next to those of the convolution.
     """
     # In an exported graph a size that is compared would become fixed.
-    if torch.compiler.is_exporting() or torch.jit.is_tracing():
-        return torch.compiler.is_exporting()
+    # torch 2.5 cannot tell exporting from compiling.
+    is_exporting = getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)
+    if is_exporting() or torch.jit.is_tracing():
+        return is_exporting()
     (_, _, h, w), (out, channels, k_h, k_w), (height, width) = shape, weight_shape, size
     taps = out * channels * k_h * k_w
     matrices = out * height * w * k_w * (k_h * h + width)

@@ -97,7 +97,7 @@ def train(
 @pytest.mark.cls
 @pytest.mark.slow
 @pytest.mark.parametrize('sharded', [(), SHARDED], ids=['ddp', 'fsdp'])
-def test_two_processes_go_on_as_without_the_stop(sharded, scenes, tmp_path):
+def test_two_processes_train_and_resume_to_the_bit(sharded, scenes, tmp_path):
     options = (
         *sharded,
         'default_hooks.checkpoint.interval=1',
@@ -115,6 +115,8 @@ def test_two_processes_go_on_as_without_the_stop(sharded, scenes, tmp_path):
     assert {path.name for path in tmp_path.glob('*.pth')} == names
     for file in ('predictions.png', 'curves.png'):
         assert (tmp_path / file).is_file()
+    if not sharded:  # what is resumed is the same, and the next one resumes it
+        return
     whole = load_file((tmp_path / 'iter_3.pth').rename(tmp_path / 'whole.pth'))
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_2.pth'))
     log = train(scenes, tmp_path, 3, *options, flags=('--resume',))
