@@ -103,12 +103,18 @@ def shifted_interpolations(
         of the resized vector, and zero outside.
     """
     dtype = torch.promote_types(like.dtype, torch.float32)
-    unit = torch.eye(source, dtype=dtype, device=like.device)[None]
-    matrix = F.interpolate(unit, target, mode='linear', align_corners=align_corners)
-    margin = kernel_size // 2
-    padded = F.pad(matrix[0], (margin, margin))  # (source, target + 2 * margin)
-    shifted = [padded[:, k : k + target].T for k in range(kernel_size)]
-    return torch.stack(shifted).to(like.dtype)
+    taps = torch.arange(kernel_size, device=like.device)[:, None] - kernel_size // 2
+    read = torch.arange(target, device=like.device) + taps  # (kernel_size, target)
+    inside = (read >= 0) & (read < target)
+    position = read.to(dtype)
+    if align_corners:
+        position = position.mul((source - 1) / torch.sym_max(target - 1, 1))
+    else:
+        position = (position + 0.5).mul(source / target) - 0.5
+    position = position.clamp(0, source - 1)
+    distance = position[..., None] - torch.arange(source, device=like.device)
+    weight = (1 - distance.abs()).relu() * inside[..., None]
+    return weight.to(like.dtype)
 
 
 def is_cheaper(
