@@ -1,4 +1,9 @@
-"""NMS by torchvision, and soft-NMS."""
+"""NMS by torchvision, and soft-NMS.
+
+Kept indices, order and scores are equal to mmcv's compiled ops to the bit in float32 if
+all scores differ. Of equal scores this one takes the lower index first, while mmcv's
+order is undefined, so that another of these boxes may be kept.
+"""
 
 import torch
 import torchvision

@@ -2,6 +2,12 @@
 
 torchvision only averages. With one sample per bin an average is that sample, so max
 mode makes every sample a bin of its own and pools each grid of gh x gw samples.
+
+Average mode is equal to mmcv's compiled CPU op to the bit in float32, max mode within
+3e-6 of the largest value. They differ on purpose if
+
+- a RoI has no area: max mode pools it to 0, mmcv to its initial value, -10000;
+- a RoI has a negative size: mmcv's CPU op raises, its CUDA op and this one do not.
 """
 
 from collections.abc import Iterator
@@ -12,6 +18,7 @@ import torch.nn.functional as F
 from torch import Size, Tensor
 
 from mmpatchconvnet.compat.ops.precision import full_precision
+from mmpatchconvnet.compat.ops.repeatable import repeatable
 
 _MAX_POOL = 0  # mmcv's pool_mode; 1 is average
 
@@ -20,7 +27,7 @@ _MAX_POOL = 0  # mmcv's pool_mode; 1 is average
 _tv = torch.ops.torchvision
 
 
-class _Bins(NamedTuple):
+class Bins(NamedTuple):
     """How a RoI is divided into bins, and bins into samples."""
 
     height: int
@@ -28,6 +35,30 @@ class _Bins(NamedTuple):
     spatial_scale: float
     sampling_ratio: int  # samples per bin and axis; 0: one per cell
     aligned: bool
+
+    def check(self, rois: Tensor, batch_size: int) -> None:
+        """Raise where torchvision's CPU kernel would read or write anywhere.
+
+        Its CUDA kernel does not at NaN, and a check would make the GPU wait.
+        """
+        if rois.device.type != 'cpu':
+            return
+        sizes = (rois[:, 3:] - rois[:, 1:3]) * self.spatial_scale  # width, height
+        samples = (
+            sizes.clamp(min=0) + sizes.new_tensor([self.width, self.height])
+        ).prod(1)
+        valid = (
+            rois.isfinite().all(1)
+            & (rois[:, 0] > -1)
+            & (rois[:, 0] < batch_size)
+            & ((samples < 2**31) | (self.sampling_ratio > 0))
+        )
+        if not valid.all():
+            raise RuntimeError(
+                f'RoIAlign was given the RoI {rois[~valid][0].tolist()} for '
+                f'{batch_size} images; a RoI is an index of an image and x1, y1, x2, '
+                'y2, finite and of less than 2**31 cells.'
+            )
 
     def average(self, input: Tensor, rois: Tensor) -> Tensor:
         """(B, C, H, W) and rois (K, 5) to (K, C, h, w)."""
@@ -39,7 +70,7 @@ class _Bins(NamedTuple):
         h, w, scale, ratio, aligned = self
         return _tv._roi_align_backward(grad, rois, scale, h, w, *shape, ratio, aligned)
 
-    def per_sample(self, gh: int, gw: int) -> '_Bins':
+    def per_sample(self, gh: int, gw: int) -> 'Bins':
         return self._replace(
             height=self.height * gh, width=self.width * gw, sampling_ratio=1
         )
@@ -82,8 +113,9 @@ def roi_align_forward(
     In max mode argmax_y and argmax_x, of output's shape, receive the winning sample's
     row and column inside its bin: small integers, exact in half precision too.
     """
-    bins = _Bins(aligned_height, aligned_width, spatial_scale, sampling_ratio, aligned)
+    bins = Bins(aligned_height, aligned_width, spatial_scale, sampling_ratio, aligned)
     input, rois = full_precision(input, rois)
+    bins.check(rois, len(input))
     if pool_mode != _MAX_POOL:
         output.copy_(bins.average(input, rois))
         return
@@ -110,12 +142,28 @@ def roi_align_backward(
     aligned: bool,
 ) -> None:
     """Fill grad_input (B, C, H, W) from grad_output (K, C, h, w)."""
-    bins = _Bins(aligned_height, aligned_width, spatial_scale, sampling_ratio, aligned)
+    bins = Bins(aligned_height, aligned_width, spatial_scale, sampling_ratio, aligned)
+    (total,) = _gradient(
+        grad_output, rois, argmax_y, argmax_x, grad_input.shape, pool_mode, bins
+    )
+    grad_input.copy_(total)
+
+
+@repeatable
+def _gradient(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    shape: Size,
+    pool_mode: int,
+    bins: Bins,
+) -> tuple[Tensor, ...]:
     grad, rois = full_precision(grad_output, rois)
+    bins.check(rois, shape[0])
     if pool_mode != _MAX_POOL:
-        grad_input.copy_(bins.average_backward(grad, rois, grad_input.shape))
-        return
-    total = grad.new_zeros(grad_input.shape)
+        return (bins.average_backward(grad, rois, shape),)
+    total = grad.new_zeros(shape)
     bin_y = torch.arange(bins.height, device=grad.device)[:, None]
     bin_x = torch.arange(bins.width, device=grad.device)
     for rows, gh, gw in bins.grids(rois):
@@ -124,4 +172,4 @@ def roi_align_backward(
         unpooled = F.max_unpool2d(grad[rows], y * (bins.width * gw) + x, (gh, gw))
         fine = bins.per_sample(gh, gw)
         total += fine.average_backward(unpooled, rois[rows], total.shape)
-    grad_input.copy_(total)
+    return (total,)
