@@ -8,8 +8,8 @@ from torch import Tensor
 
 from mmpatchconvnet.compat.ops.deformable import Taps, convolve, gradients
 
-# torchvision computes all gradients at once, mmcv first those of the input and then that
-# of the weight, which waits at the scratch tensor `columns` that it passes to both.
+# torchvision computes all gradients at once, mmcv first those of input and offset, then
+# that of the weight. It waits at the scratch tensor `columns`, which both are given.
 _BY_WEIGHT = 'gradient_of_the_weight'
 
 

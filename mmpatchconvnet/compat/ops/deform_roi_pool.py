@@ -1,9 +1,8 @@
 """Deformable RoI pooling: average RoIAlign with a shift for each bin.
 
-Computed with torch alone: a bin is a weighted sum of cells, which ``embedding_bag`` adds
-without storing the samples. mmcv has this op for GPUs only. As there, the gradient of an
-offset takes a sample within half a cell of the border as one between the two cells
-nearest to it, although the forward pass clamps it to the border.
+A bin is a weighted sum of cells, which ``embedding_bag`` adds without storing samples.
+mmcv has this op for GPUs only. As there, the gradient of an offset does not know that
+the forward pass clamps a sample to the outermost cells' centres.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,10 +34,10 @@ def deform_roi_pool_forward(
     """
     bins = Bins(pooled_height, pooled_width, spatial_scale, sampling_ratio, True)
     input, rois, offset = full_precision(input, rois, offset)
-    cells = input.permute(0, 2, 3, 1).flatten(0, 2)  # (B H W, C)
+    table = input.permute(0, 2, 3, 1).flatten(0, 2)
     output.zero_()
     for rows, samples in _samples(rois, offset, input.shape, bins, gamma):
-        pooled = samples.pool(cells, samples.weights)
+        pooled = samples.pool(table, samples.weights)
         output[rows] = pooled.permute(0, 3, 1, 2).to(output.dtype)
 
 
@@ -58,16 +57,16 @@ def deform_roi_pool_backward(
     """Add to grad_input, and to grad_offset unless it is empty."""
     bins = Bins(pooled_height, pooled_width, spatial_scale, sampling_ratio, True)
     grad, input, rois, offset = full_precision(grad_output, input, rois, offset)
-    cells = input.permute(0, 2, 3, 1).flatten(0, 2).requires_grad_()
-    total = torch.zeros_like(cells)
+    table = input.permute(0, 2, 3, 1).flatten(0, 2).requires_grad_()
+    total = torch.zeros_like(table)
     for rows, samples in _samples(rois, offset, input.shape, bins, gamma):
         weights = samples.weights.requires_grad_()
         with torch.enable_grad():
-            pooled = samples.pool(cells, weights)
-        by_cells, by_weights = torch.autograd.grad(
-            pooled, (cells, weights), grad[rows].permute(0, 2, 3, 1)
+            pooled = samples.pool(table, weights)
+        by_table, by_weights = torch.autograd.grad(
+            pooled, (table, weights), grad[rows].permute(0, 2, 3, 1)
         )
-        total += by_cells
+        total += by_table
         if len(offset):
             by_shift = by_weights[..., None] * samples.slopes  # (k, h, w, n, 2)
             by_offset = by_shift.sum(3).permute(0, 3, 1, 2)
@@ -79,19 +78,19 @@ def deform_roi_pool_backward(
 class _Samples(NamedTuple):
     """What each bin of k RoIs adds: n cells, four for each of its samples."""
 
-    places: Tensor  # (k, h, w, n): rows of the cells (B H W, C)
+    cells: Tensor  # (k, h, w, n): their rows in a table (B H W, C)
     weights: Tensor  # (k, h, w, n)
     slopes: Tensor  # (k, h, w, n, 2): of the weights, by the two numbers of the offset
 
-    def pool(self, cells: Tensor, weights: Tensor) -> Tensor:
-        """(k, h, w, C) from cells (B H W, C)."""
+    def pool(self, table: Tensor, weights: Tensor) -> Tensor:
+        """(k, h, w, C) from the table."""
         pooled = F.embedding_bag(
-            self.places.flatten(0, 2),
-            cells,
+            self.cells.flatten(0, 2),
+            table,
             mode='sum',
             per_sample_weights=weights.flatten(0, 2),
         )
-        return pooled.unflatten(0, self.places.shape[:3])
+        return pooled.unflatten(0, self.cells.shape[:3])
 
 
 def _samples(
@@ -112,23 +111,16 @@ def _samples(
         row = _between(y + bin_y[:, :, None, None] + sample_y, height)
         column = _between(x + bin_x[:, None, :, None] + sample_x, width)
 
-        images = rois[chosen, 0].long().view(-1, 1, 1, 1)
-        cells = _outer(torch.add, row.cells * width, column.cells)
+        first = rois[chosen, 0].long().view(-1, 1, 1, 1) * (height * width)
+        cells = first + _outer(torch.add, row.cells * width, column.cells)
         inside = _outer(torch.logical_and, row.inside, column.inside)
         weights = _outer(torch.mul, row.weights, column.weights)
-        by_x = _outer(torch.mul, row.distances, column.signs)
-        by_y = _outer(torch.mul, row.signs, column.distances)
-        slopes = torch.stack((by_x, by_y), -1) * (
-            gamma * sizes[chosen, None, None, None]
-        )
-        yield (
-            chosen,
-            _Samples(
-                images * (height * width) + cells,
-                torch.where(inside, weights / (gh * gw), 0),
-                torch.where(inside[..., None], slopes / (gh * gw), 0),
-            ),
-        )
+        by_x = _outer(torch.mul, row.distances, column.signs) * size_x[:, None, None]
+        by_y = _outer(torch.mul, row.signs, column.distances) * size_y[:, None, None]
+        slopes = gamma * torch.stack((by_x, by_y), -1)
+        weights = torch.where(inside, weights / (gh * gw), 0)
+        slopes = torch.where(inside[..., None], slopes / (gh * gw), 0)
+        yield chosen, _Samples(cells, weights, slopes)
 
 
 def _steps(size: Tensor, bins: int, samples: int) -> tuple[Tensor, Tensor]:

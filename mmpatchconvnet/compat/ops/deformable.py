@@ -6,7 +6,7 @@ the map, on its edge or nowhere:
 - at a coordinate of exactly -1, which a new layer with padding has, torchvision passes
   a gradient to the offset, mmcv none;
 - an infinite offset makes torchvision's gradient NaN, mmcv's 0;
-- a NaN offset reads any address in torchvision; mmcv's forward pass counts it as outside.
+- at a NaN offset torchvision reads any address; mmcv's forward pass adds nothing.
 
 Therefore each point that is not inside is moved far away, where both give 0.
 """

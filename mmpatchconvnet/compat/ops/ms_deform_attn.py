@@ -80,7 +80,9 @@ def _gradients(
     grad_output = grad_output.unflatten(2, value.shape[2:])
     totals = [torch.zeros_like(tensor) for tensor in tensors]
     for level, size, cells in _levels(spatial_shapes, level_start_index):
-        inputs = [part.requires_grad_() for part in _at(level, cells, *tensors)]
+        inputs = _at(level, cells, *tensors)
+        for part in inputs:
+            part.requires_grad_()
         with torch.enable_grad():
             output = _attend(*inputs, size)
         parts = torch.autograd.grad(output, inputs, grad_output)

@@ -44,14 +44,12 @@ class Bins(NamedTuple):
         if rois.device.type != 'cpu':
             return
         sizes = (rois[:, 3:] - rois[:, 1:3]) * self.spatial_scale  # width, height
-        samples = (
-            sizes.clamp(min=0) + sizes.new_tensor([self.width, self.height])
-        ).prod(1)
+        most = sizes.clamp(min=0) + sizes.new_tensor([self.width, self.height])
         valid = (
             rois.isfinite().all(1)
             & (rois[:, 0] > -1)
             & (rois[:, 0] < batch_size)
-            & ((samples < 2**31) | (self.sampling_ratio > 0))
+            & ((most.prod(1) < 2**31) | (self.sampling_ratio > 0))
         )
         if not valid.all():
             raise RuntimeError(

@@ -1,4 +1,4 @@
-"""RoIPool, which torchvision's is not: that rounds RoIs to whole cells, mmcv's does not.
+"""RoIPool, without torchvision, which rounds RoIs to whole cells.
 
 A bin is the cells that its part of the RoI touches. Its edges are computed as on a GPU,
 with one rounding for a product and a sum. mmcv has this op for GPUs only.
