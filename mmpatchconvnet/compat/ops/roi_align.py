@@ -36,20 +36,25 @@ class Bins(NamedTuple):
     sampling_ratio: int  # samples per bin and axis; 0: one per cell
     aligned: bool
 
-    def check(self, rois: Tensor, batch_size: int) -> None:
-        """Raise where torchvision's CPU kernel would read or write anywhere.
+    def checked(self, rois: Tensor, batch_size: int) -> Tensor:
+        """The RoIs for torchvision's CPU kernel, which crashes at some.
 
-        Its CUDA kernel does not at NaN, and a check would make the GPU wait.
+        Its CUDA kernel does not, and a check would make the GPU wait.
+
+        Raises:
+            RuntimeError: A number is not finite, an image does not exist, or the RoI
+                has too many samples.
         """
         if rois.device.type != 'cpu':
-            return
-        sizes = (rois[:, 3:] - rois[:, 1:3]) * self.spatial_scale  # width, height
-        most = sizes.clamp(min=0) + sizes.new_tensor([self.width, self.height])
+            return rois
+        starts, ends = rois[:, 1:3], rois[:, 3:]
+        sizes = (ends - starts).clamp(min=0) * self.spatial_scale  # width, height
+        most = (sizes + sizes.new_tensor([self.width, self.height])).prod(1)
         valid = (
             rois.isfinite().all(1)
             & (rois[:, 0] > -1)
             & (rois[:, 0] < batch_size)
-            & ((most.prod(1) < 2**31) | (self.sampling_ratio > 0))
+            & ((most < 2**31) | (self.sampling_ratio > 0))
         )
         if not valid.all():
             raise RuntimeError(
@@ -57,6 +62,9 @@ class Bins(NamedTuple):
                 f'{batch_size} images; a RoI is an index of an image and x1, y1, x2, '
                 'y2, finite and of less than 2**31 cells.'
             )
+        if self.sampling_ratio > 0 or not self.aligned:
+            return rois
+        return torch.cat((rois[:, :1], starts, torch.maximum(starts, ends)), 1)
 
     def average(self, input: Tensor, rois: Tensor) -> Tensor:
         """(B, C, H, W) and rois (K, 5) to (K, C, h, w)."""
@@ -113,7 +121,7 @@ def roi_align_forward(
     """
     bins = Bins(aligned_height, aligned_width, spatial_scale, sampling_ratio, aligned)
     input, rois = full_precision(input, rois)
-    bins.check(rois, len(input))
+    rois = bins.checked(rois, len(input))
     if pool_mode != _MAX_POOL:
         output.copy_(bins.average(input, rois))
         return
@@ -158,7 +166,7 @@ def _gradient(
     bins: Bins,
 ) -> tuple[Tensor, ...]:
     grad, rois = full_precision(grad_output, rois)
-    bins.check(rois, shape[0])
+    rois = bins.checked(rois, shape[0])
     if pool_mode != _MAX_POOL:
         return (bins.average_backward(grad, rois, shape),)
     total = grad.new_zeros(shape)
@@ -167,7 +175,10 @@ def _gradient(
     for rows, gh, gw in bins.grids(rois):
         y = bin_y * gh + argmax_y[rows].long()  # (k, C, h, w): rows of the samples
         x = bin_x * gw + argmax_x[rows].long()
-        unpooled = F.max_unpool2d(grad[rows], y * (bins.width * gw) + x, (gh, gw))
         fine = bins.per_sample(gh, gw)
+        # Not `max_unpool2d`, which raises in deterministic mode.
+        unpooled = grad.new_zeros(*y.shape[:2], fine.height * fine.width)
+        unpooled.scatter_(2, (y * fine.width + x).flatten(2), grad[rows].flatten(2))
+        unpooled = unpooled.unflatten(2, (fine.height, fine.width))
         total += fine.average_backward(unpooled, rois[rows], total.shape)
     return (total,)
