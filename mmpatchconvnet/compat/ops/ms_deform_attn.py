@@ -1,8 +1,8 @@
 """Multi-scale deformable attention, as on a GPU; on a CPU, mmcv does without the op.
 
-Equal to mmcv's plain-torch function to 1e-6 relative in float32. As in mmcv's CUDA op,
-and unlike that function, a point at a coordinate of -1 cells has no gradient, and one
-at NaN counts as outside. One level is computed at a time, and no samples are kept for
+Equal to mmcv's plain-torch function up to rounding. As in mmcv's CUDA op, and unlike in
+that function, a point at a coordinate of -1 cells has no gradient, and one at NaN adds
+nothing. One level is computed at a time, and no samples are kept for
 the backward pass.
 """
 

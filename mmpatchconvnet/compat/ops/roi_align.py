@@ -6,6 +6,8 @@ mode makes every sample a bin of its own and pools each grid of gh x gw samples.
 Average mode is equal to mmcv's compiled CPU op to the bit in float32, max mode within
 3e-6 of the largest value. They differ on purpose if
 
+- a RoI is not finite: it is pooled to NaN, so that a loss of it is NaN; mmcv's CPU op
+  raises, its CUDA op gives NaN or 0;
 - a RoI has no area: max mode pools it to 0, mmcv to its initial value, -10000;
 - a RoI has a negative size: mmcv's CPU op raises, its CUDA op and this one do not.
 """
@@ -36,35 +38,30 @@ class Bins(NamedTuple):
     sampling_ratio: int  # samples per bin and axis; 0: one per cell
     aligned: bool
 
-    def checked(self, rois: Tensor, batch_size: int) -> Tensor:
-        """The RoIs for torchvision's CPU kernel, which crashes at some.
-
-        Its CUDA kernel does not, and a check would make the GPU wait.
+    def checked(self, rois: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
+        """RoIs at which torchvision's kernels do not crash, and which are finite (K,).
 
         Raises:
-            RuntimeError: A number is not finite, an image does not exist, or the RoI
-                has too many samples.
+            RuntimeError: On a CPU, an image does not exist, or a RoI has too many
+                samples. On a GPU, where this would have to wait, it is not checked.
         """
-        if rois.device.type != 'cpu':
-            return rois
-        starts, ends = rois[:, 1:3], rois[:, 3:]
-        sizes = (ends - starts).clamp(min=0) * self.spatial_scale  # width, height
-        most = (sizes + sizes.new_tensor([self.width, self.height])).prod(1)
-        valid = (
-            rois.isfinite().all(1)
-            & (rois[:, 0] > -1)
-            & (rois[:, 0] < batch_size)
-            & ((most < 2**31) | (self.sampling_ratio > 0))
-        )
-        if not valid.all():
-            raise RuntimeError(
-                f'RoIAlign was given the RoI {rois[~valid][0].tolist()} for '
-                f'{batch_size} images; a RoI is an index of an image and x1, y1, x2, '
-                'y2, finite and of less than 2**31 cells.'
-            )
-        if self.sampling_ratio > 0 or not self.aligned:
-            return rois
-        return torch.cat((rois[:, :1], starts, torch.maximum(starts, ends)), 1)
+        finite = rois.isfinite().all(1)
+        rois = torch.where(finite[:, None], rois, 0)
+        images, starts, ends = rois[:, :1], rois[:, 1:3], rois[:, 3:]
+        if self.sampling_ratio <= 0 and self.aligned:
+            ends = torch.maximum(starts, ends)  # a negative size has no samples
+        if rois.device.type == 'cpu':
+            sizes = (ends - starts).clamp(min=0) * self.spatial_scale
+            most = (sizes + sizes.new_tensor([self.width, self.height])).prod(1)
+            known = (images[:, 0] > -1) & (images[:, 0] < batch_size)
+            valid = known & ((most < 2**31) | (self.sampling_ratio > 0))
+            if not valid.all():
+                raise RuntimeError(
+                    f'RoIAlign was given the RoI {rois[~valid][0].tolist()} for '
+                    f'{batch_size} images; a RoI is an index of an image and x1, y1, '
+                    'x2, y2 of less than 2**31 cells.'
+                )
+        return torch.cat((images, starts, ends), 1), finite
 
     def average(self, input: Tensor, rois: Tensor) -> Tensor:
         """(B, C, H, W) and rois (K, 5) to (K, C, h, w)."""
@@ -121,17 +118,18 @@ def roi_align_forward(
     """
     bins = Bins(aligned_height, aligned_width, spatial_scale, sampling_ratio, aligned)
     input, rois = full_precision(input, rois)
-    rois = bins.checked(rois, len(input))
-    if pool_mode != _MAX_POOL:
+    rois, finite = bins.checked(rois, len(input))
+    if pool_mode == _MAX_POOL:
+        output.zero_()
+        for rows, gh, gw in bins.grids(rois):
+            samples = bins.per_sample(gh, gw).average(input, rois[rows])
+            pooled, winner = F.max_pool2d(samples, (gh, gw), return_indices=True)
+            output[rows] = pooled.to(output.dtype)
+            argmax_y[rows] = (winner // (bins.width * gw) % gh).to(argmax_y.dtype)
+            argmax_x[rows] = (winner % gw).to(argmax_x.dtype)
+    else:
         output.copy_(bins.average(input, rois))
-        return
-    output.zero_()
-    for rows, gh, gw in bins.grids(rois):
-        samples = bins.per_sample(gh, gw).average(input, rois[rows])
-        pooled, winner = F.max_pool2d(samples, (gh, gw), return_indices=True)
-        output[rows] = pooled.to(output.dtype)
-        argmax_y[rows] = (winner // (bins.width * gw) % gh).to(argmax_y.dtype)
-        argmax_x[rows] = (winner % gw).to(argmax_x.dtype)
+    output.masked_fill_(~finite[:, None, None, None], torch.nan)
 
 
 def roi_align_backward(
@@ -166,7 +164,8 @@ def _gradient(
     bins: Bins,
 ) -> tuple[Tensor, ...]:
     grad, rois = full_precision(grad_output, rois)
-    rois = bins.checked(rois, shape[0])
+    rois, finite = bins.checked(rois, shape[0])
+    grad = grad.masked_fill(~finite[:, None, None, None], 0)
     if pool_mode != _MAX_POOL:
         return (bins.average_backward(grad, rois, shape),)
     total = grad.new_zeros(shape)

@@ -109,17 +109,26 @@ def test_roi_align_edges(mode: str, ratio: int) -> None:
 
 @pytest.mark.parametrize('mode', ['avg', 'max'])
 @pytest.mark.parametrize('ratio', [0, 2])
-@pytest.mark.parametrize('number', [np.nan, np.inf, -np.inf, 1e20])
-def test_a_roi_without_an_end_raises(number: float, ratio: int, mode: str) -> None:
-    """torchvision reads outside of the map or crashes."""
-    for coordinate in range(1, 5):
-        rois = ROIS.clone()
+@pytest.mark.parametrize('number', [np.nan, np.inf, -np.inf])
+def test_a_roi_that_is_not_finite_is_nan(number: float, ratio: int, mode: str) -> None:
+    """torchvision's CPU kernel crashes, so that no guard sees a loss."""
+    expected = pool(features(), ROIS, mode, ratio)
+    for coordinate in range(5):
+        rois, feat = ROIS.clone(), features()
         rois[1, coordinate] = number
-        if number == 1e20 and (ratio or coordinate < 3):
-            pool(features(), rois, mode, ratio)  # few samples
-            continue
-        with pytest.raises(RuntimeError, match=r'RoI \[1\.0, .*for 2 images'):
-            pool(features(), rois, mode, ratio)
+        output = pool(feat, rois, mode, ratio)
+        assert output[1].isnan().all()
+        assert torch.equal(output[[0, 2, 3]], expected[[0, 2, 3]])
+        output.sum().backward()
+        assert feat.grad[0].isfinite().all() and not feat.grad[1].any()
+
+
+def test_a_roi_of_too_many_samples_raises() -> None:
+    rois = ROIS.clone()
+    rois[1, 4] = 1e20
+    with pytest.raises(RuntimeError, match='of less than'):
+        pool(features(), rois, 'avg', 0)
+    assert pool(features(), rois, 'avg', 2).isfinite().all()
 
 
 @pytest.mark.parametrize('mode', ['avg', 'max'])
@@ -131,7 +140,7 @@ def test_a_roi_of_negative_size_has_no_samples(mode: str) -> None:
     assert not output.any() and not feat.grad.any()
 
 
-@pytest.mark.parametrize('image', [-1.0, 2.0, np.nan])
+@pytest.mark.parametrize('image', [-1.0, 2.0])
 def test_a_roi_of_no_image_raises(image: float) -> None:
     rois = ROIS.clone()
     rois[1, 0] = image
