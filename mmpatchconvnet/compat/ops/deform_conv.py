@@ -1,7 +1,10 @@
-"""Deformable convolution, version 1: offsets alone.
+"""Deformable convolution by torchvision, version 1: offsets alone.
 
 Equal to the compiled op to 1e-6 relative in float32. ``im2col_step`` only sets how many
 images mmcv computes at a time; torchvision chooses this number itself.
+
+On a GPU: torchvision's kernels are nearly those of mmcv. With mixed precision mmcv's op
+should be faster, as here it is computed in float32.
 """
 
 from torch import Tensor

@@ -1,9 +1,12 @@
-"""Multi-scale deformable attention, as on a GPU; on a CPU, mmcv does without the op.
+"""Multi-scale deformable attention by ``grid_sample``, a level at a time.
 
-Equal to mmcv's plain-torch function up to rounding. As in mmcv's CUDA op, and unlike in
-that function, a point at a coordinate of -1 cells has no gradient, and one at NaN adds
-nothing. One level is computed at a time, and no samples are kept for
-the backward pass.
+mmcv calls this op on a GPU only, and a function in plain torch on a CPU.
+It is equal to that function up to rounding. As in mmcv's CUDA op, and unlike in that
+function, a point at a coordinate of -1 cells has no gradient, and one at NaN adds
+nothing.
+
+On a GPU: mmcv's op should be faster and need less memory. It is one kernel; here the
+samples of one level at a time are stored, and computed again in the backward pass.
 """
 
 from collections.abc import Iterator
