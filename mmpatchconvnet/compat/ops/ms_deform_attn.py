@@ -1,9 +1,8 @@
 """Multi-scale deformable attention by ``grid_sample``, a level at a time.
 
-mmcv calls this op on a GPU only, and a function in plain torch on a CPU.
-It is equal to that function up to rounding. As in mmcv's CUDA op, and unlike in that
-function, a point at a coordinate of -1 cells has no gradient, and one at NaN adds
-nothing.
+mmcv calls this op on a GPU only, and a function in plain torch on a CPU. They are equal
+up to rounding. As in mmcv's CUDA op, and unlike in that function, a point at a
+coordinate of -1 cells has no gradient, and one at NaN adds nothing.
 
 On a GPU: mmcv's op should be faster and need less memory. It is one kernel; here the
 samples of one level at a time are stored, and computed again in the backward pass.
