@@ -57,12 +57,12 @@ class Bins(NamedTuple):
             sizes = (ends - starts).clamp(min=0) * self.spatial_scale
             most = (sizes + sizes.new_tensor([self.width, self.height])).prod(1)
             known = (images[:, 0] > -1) & (images[:, 0] < batch_size)
-            valid = known & ((most < 2**31) | (self.sampling_ratio > 0))
+            valid = known & ((most < 2**26) | (self.sampling_ratio > 0))
             if not valid.all():
                 raise RuntimeError(
                     f'RoIAlign was given the RoI {rois[~valid][0].tolist()} for '
                     f'{batch_size} images; a RoI is an index of an image and x1, y1, '
-                    'x2, y2 of less than 2**31 cells.'
+                    'x2, y2 of less than 2**26 cells.'
                 )
         return torch.cat((images, starts, ends), 1), finite
 
