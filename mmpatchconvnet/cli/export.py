@@ -115,7 +115,8 @@ def run(
             'compared: compare its predictions of your own pictures.'
         )
     megabytes = out.stat().st_size / 1e6
-    console.print(f'{out}: {megabytes:.1f} MB', markup=False, soft_wrap=True)
+    made = f'{out}: {megabytes:.1f} MB, from {host.checkpoint}'
+    console.print(made, markup=False, soft_wrap=True)
 
 
 def table_of(rows: list[Any]) -> Any:

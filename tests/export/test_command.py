@@ -114,6 +114,7 @@ def test_the_command_prints_the_comparison(monkeypatch, work_dir, tmp_path, caps
     assert export(monkeypatch, *arguments) is None
     shown = capsys.readouterr().out
     assert '2 x 193 x 129' in shown and 'scores' in shown and 'a.onnx: 0.' in shown
+    assert shown.endswith('iter_8.pth\n')
 
 
 @pytest.mark.cls
