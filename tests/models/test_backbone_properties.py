@@ -71,7 +71,8 @@ def test_folded_for_inference_it_returns_the_same(model, data, seed):
 
 @given(BACKBONES, DATA)
 def test_folded_it_passes_the_same_gradient_to_the_image(model, data):
-    x = data.draw(maps(channels(model), longest=70))
+    # Of equal values, rounding decides to which one max pooling passes the gradient.
+    x = data.draw(maps(channels(model), longest=70, values=('noise',)))
     backbone = model.build()
     eager = gradient_of_image(backbone, x)
     assert_same([gradient_of_image(switch_to_deploy(backbone), x)], [eager])
