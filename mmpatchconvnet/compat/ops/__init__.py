@@ -22,22 +22,55 @@ to the bit, max RoIAlign within 3e-6 of the largest value. They differ on purpos
 from collections.abc import Callable
 from typing import NoReturn
 
+from mmpatchconvnet.compat.ops.carafe import (
+    carafe_backward,
+    carafe_forward,
+    carafe_naive_backward,
+    carafe_naive_forward,
+)
 from mmpatchconvnet.compat.ops.focal_loss import (
     sigmoid_focal_loss_backward,
     sigmoid_focal_loss_forward,
 )
+from mmpatchconvnet.compat.ops.masked_conv import (
+    masked_col2im_forward,
+    masked_im2col_forward,
+)
 from mmpatchconvnet.compat.ops.nms import nms, softnms
+from mmpatchconvnet.compat.ops.nms_match import nms_match
+from mmpatchconvnet.compat.ops.psa_mask import psamask_backward, psamask_forward
 from mmpatchconvnet.compat.ops.roi_align import roi_align_backward, roi_align_forward
+from mmpatchconvnet.compat.ops.sync_bn import (
+    sync_bn_backward_data,
+    sync_bn_backward_param,
+    sync_bn_forward_mean,
+    sync_bn_forward_output,
+    sync_bn_forward_var,
+)
 
 __all__ = [
+    'carafe_backward',
+    'carafe_forward',
+    'carafe_naive_backward',
+    'carafe_naive_forward',
     'get_compiler_version',
     'get_compiling_cuda_version',
+    'masked_col2im_forward',
+    'masked_im2col_forward',
     'nms',
+    'nms_match',
+    'psamask_backward',
+    'psamask_forward',
     'roi_align_backward',
     'roi_align_forward',
     'sigmoid_focal_loss_backward',
     'sigmoid_focal_loss_forward',
     'softnms',
+    'sync_bn_backward_data',
+    'sync_bn_backward_param',
+    'sync_bn_forward_mean',
+    'sync_bn_forward_output',
+    'sync_bn_forward_var',
 ]
 
 _BUILD_DOCS = 'https://mmcv.readthedocs.io/en/latest/get_started/build.html'
