@@ -91,10 +91,17 @@ def __getattr__(name: str) -> Callable[..., NoReturn]:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
     def unavailable(*args: object, **kwargs: object) -> NoReturn:
-        raise NotImplementedError(
-            f'mmcv op {name!r} is not available: the pip wheel of mmcv has no compiled '
-            'ops and torchvision has no exact equivalent, so install an mmcv built '
-            f'with ops ({_BUILD_DOCS}) or choose a model that does not need it.'
-        )
+        raise MissingOpError(name)
 
     return unavailable
+
+
+class MissingOpError(NotImplementedError, ValueError):
+    """A model calls an op that is not provided; no command shows a traceback of it."""
+
+    def __init__(self, name: str, caller: str = '') -> None:
+        super().__init__(
+            f'mmcv op {name!r}{caller} is not available: the pip wheel of mmcv has no '
+            'compiled ops and torchvision has no exact equivalent, so install an mmcv '
+            f'built with ops ({_BUILD_DOCS}) or choose a model that does not need it.'
+        )
