@@ -4,6 +4,9 @@ mmcv has two implementations of the same sum, whose backward passes differ in wh
 read: the one called naive is handed the features, the other one what forward kept in
 ``rfeatures``. Neighbours outside the map are left out, whatever their weights are.
 Sums are in float32 or wider; mmcv's have the dtype of the features.
+
+On a GPU: mmcv's op should be several times as fast. It is one kernel; here each
+neighbour is a pass over the fine map.
 """
 
 from collections.abc import Iterator

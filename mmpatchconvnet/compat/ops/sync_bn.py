@@ -2,6 +2,9 @@
 
 Statistics and gradients of the parameters are computed in the dtype of mmcv's buffers,
 float32. mmcv's op runs on a GPU only.
+
+On a GPU: mmcv's op should be faster, as it reads a map once in each step and makes no
+temporary maps. torch's own SyncBatchNorm is as fast.
 """
 
 import torch

@@ -33,7 +33,7 @@ class Rotated:
 
 
 def rotated_nms(boxes, scores):
-    return [ops.nms_rotated(boxes, scores, 0.5) for _ in range(2)]
+    return [ops.nms_rotated(boxes.cpu(), scores, 0.5) for _ in range(2)]
 
 
 class OnGPU(nn.Module):
