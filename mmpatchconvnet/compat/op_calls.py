@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from functools import cache, wraps
 from itertools import pairwise
-from types import BuiltinMethodType, CodeType, FunctionType, ModuleType
+from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -78,16 +78,16 @@ def ops_called(kind: type, on_gpu: bool) -> frozenset[str]:
         function = waiting.pop()
         if function in seen or root_of(function) not in roots:
             continue
-        if '_npu_' in function.__name__:  # another device, which has ops of its own
-            continue
         seen.add(function)
         for value, attribute in globals_in(function, on_gpu):
             if value is sys.modules['mmcv._ext']:
                 found.add(attribute)
-            elif not isinstance(value, ModuleType):
-                waiting += functions_of(value)
-            elif value.__name__.partition('.')[0] in roots:  # others may import
-                waiting += functions_of(getattr(value, attribute, None))
+                continue
+            if attribute and isinstance(value, ModuleType | type):
+                if root_of(value) not in roots:  # asked, it may import something
+                    continue
+                value = getattr(value, attribute, None)
+            waiting += functions_of(value)
     return frozenset(found)
 
 
@@ -113,6 +113,8 @@ def functions_of(value: Any) -> list[FunctionType]:
         value = value.__self__
     if isinstance(value, type) and issubclass(value, torch.autograd.Function):
         return methods_of(value)
+    if isinstance(value, MethodType):  # of a class
+        value = value.__func__
     return [inspect.unwrap(value)] if isinstance(value, FunctionType) else []
 
 
@@ -130,5 +132,7 @@ def methods_of(kind: type) -> list[FunctionType]:
     ]
 
 
-def root_of(thing: type | FunctionType) -> str:
-    return (thing.__module__ or '').partition('.')[0]  # None in code from `exec`
+def root_of(thing: ModuleType | type | FunctionType) -> str:
+    """The package of a module, class or function; '' for code from `exec`."""
+    name = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
+    return (name or '').partition('.')[0]

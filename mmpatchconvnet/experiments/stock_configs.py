@@ -5,7 +5,6 @@ classes is read (`compat/op_calls.py`). No step is run.
 """
 
 import ast
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, patch
 
 import torch
 import torch.distributed as dist
@@ -72,7 +72,6 @@ def measure(hosts: Sequence[str], rows_file: Path) -> None:
     Raises:
         ValueError: A host is not installed, or the file has other columns.
     """
-    os.environ |= dict(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1')
     folders = {host: configs_of(host) for host in hosts}
     done = {(row['host'], row['folder']) for row in read_rows(rows_file)}
     if not dist.is_initialized():  # mmcv's SyncBatchNorm is built in a group only
@@ -92,12 +91,12 @@ def measure_folder(host: str, folder: str, configs: Sequence[Path]) -> Iterator[
     models: dict[str, tuple[str, str, str]] = {}  # many configs differ elsewhere
     for path in configs:
         try:
-            model = read_config(str(path)).get('model')
-            if model is None:
+            cfg = read_config(str(path))
+            if 'model' not in cfg:
                 continue
-            text = repr(model)
+            text = repr(cfg.model)
             if text not in models:
-                models[text] = ops_of(model, host)
+                models[text] = ops_of(cfg.model, cfg.get('default_scope') or host)
             groups[models[text]] += 1
         except Exception as error:  # of any kind: it is a result
             groups['', '', fault(error)] += 1
@@ -113,16 +112,19 @@ def measure_folder(host: str, folder: str, configs: Sequence[Path]) -> Iterator[
 
 
 def fault(error: Exception) -> str:
-    """The kind of an error and the start of its first line."""
-    return f'{type(error).__name__}: {error}'.splitlines()[0][:80]
+    """The kind of an error and the start of its first line, without the path to here."""
+    line = f'{type(error).__name__}: {error}'.splitlines()[0]
+    packages = Path(torch.__file__).parents[1]
+    return line.replace(f'{packages}/', '').replace('`', "'")[:90]
 
 
-def ops_of(model: dict, host: str) -> tuple[str, str, str]:
+def ops_of(model: dict, scope: str) -> tuple[str, str, str]:
     """Names of the ops that a model calls on a CPU and on a GPU, and '' or a fault."""
     with (
-        DefaultScope.overwrite_default_scope(host),
+        DefaultScope.overwrite_default_scope(scope),
         parts_built() as kinds,
         NoRandomWeights(),
+        no_downloads(),
         torch.no_grad(),
     ):
         kinds |= kinds_in(MODELS.build(model))
@@ -151,6 +153,34 @@ def parts_built() -> Iterator[set[type]]:
         yield kinds
     finally:
         Registry.build = checked
+
+
+@contextmanager
+def no_downloads() -> Iterator[None]:
+    """Language models of their default size, and tokenizers that know no word."""
+    if find_spec('transformers') is None:
+        yield
+        return
+    transformers = import_module('transformers')
+
+    def default_config(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        return cls()
+
+    def new_model(cls: Any, *args: Any, config: Any = None, **kwargs: Any) -> Any:
+        return cls(config or cls.config_class())
+
+    with (
+        patch.object(transformers.AutoTokenizer, 'from_pretrained', Mock()),
+        patch.object(
+            transformers.PretrainedConfig,
+            'from_pretrained',
+            classmethod(default_config),
+        ),
+        patch.object(
+            transformers.PreTrainedModel, 'from_pretrained', classmethod(new_model)
+        ),
+    ):
+        yield
 
 
 def family(name: str) -> str:
@@ -210,6 +240,7 @@ def draw_ops(rows: Sequence[Row]) -> str:
         for op in row['ops_on_gpu'].split():
             calls[op] += int(row['configs'])
     files = {family(name): getattr(ops, name).__module__ for name in ops.__all__}
+    files = {op: name for op, name in files.items() if name != ops.__name__}
     lines = []
     for op in sorted(set(all_ops()) & {*files, *calls}):
         place = how = on_gpu = ''
@@ -226,17 +257,16 @@ def draw_ops(rows: Sequence[Row]) -> str:
 
 
 def draw_missing(rows: Sequence[Row]) -> str:
-    lines = []
+    counts: Counter[tuple[str, str, str]] = Counter()
     for row in rows:
-        devices = [
-            device
-            for device in ('CPU', 'GPU')
-            if missing_in(row[f'ops_on_{device.lower()}'])
-        ]
-        names = ', '.join(f'`{op}`' for op in missing_in(row['ops_on_gpu']))
-        place = f'{row["host"]}::{row["folder"]}'
-        if devices:
-            lines.append((place, names, ' and '.join(devices), row['configs']))
+        on_cpu, on_gpu = (missing_in(row[f'ops_on_{name}']) for name in ('cpu', 'gpu'))
+        if on_gpu:
+            names = ', '.join(f'`{op}`' for op in on_gpu)
+            where = 'CPU and GPU' if on_cpu == on_gpu else 'GPU'
+            counts[f'{row["host"]}::{row["folder"]}', names, where] += int(
+                row['configs']
+            )
+    lines = [(*key, str(count)) for key, count in counts.items()]
     return markdown(('folder', 'missing', 'on', 'configs'), lines)
 
 
