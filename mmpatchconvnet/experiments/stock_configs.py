@@ -112,7 +112,7 @@ def measure_folder(host: str, folder: str, configs: Sequence[Path]) -> Iterator[
 
 
 def fault(error: Exception) -> str:
-    """The kind of an error and the start of its first line, without the path to here."""
+    """The kind of an error and the start of its first line, without our own path."""
     line = f'{type(error).__name__}: {error}'.splitlines()[0]
     packages = Path(torch.__file__).parents[1]
     return line.replace(f'{packages}/', '').replace('`', "'")[:90]
