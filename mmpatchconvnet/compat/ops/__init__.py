@@ -3,20 +3,12 @@
 The pip wheel of mmcv has no compiled ops, yet ``mmcv.ops`` and mmdet import them.
 ``finder.py`` loads this module under the name ``mmcv._ext`` when the real one is
 absent, so each function has the name, arguments and in-place outputs that the Python
-callers in ``mmcv/ops`` expect. Mask R-CNN needs NMS and RoIAlign, RetinaNet on a GPU
-the sigmoid focal loss. Every other op raises an error that names the remedy.
+callers in ``mmcv/ops`` expect. Each file says how its op compares with the compiled
+one. Every op that is not here raises an error that names the remedy.
 
-Parity with the compiled ops of onedl-mmcv 2.3.6 (CPU, float32, recorded once in
-``tests/data/mmcv_ops.npz``): NMS, batched NMS, soft-NMS and average RoIAlign are equal
-to the bit, max RoIAlign within 3e-6 of the largest value. They differ on purpose if
-
-- inputs are float16 or bfloat16, computed here in float32; float64 works too;
-- a RoI has no area: max mode pools it to 0, mmcv to its initial value, -10000;
-- a RoI has a negative size: mmcv's CPU op raises, its CUDA op and this one do not;
-- logits are extreme: the focal loss uses log-sigmoid, mmcv a clamped logarithm;
-- scores in soft-NMS are equal: the lower index is first, mmcv's order is undefined.
-
-``roi_pool`` is not included: torchvision rounds the RoI to whole cells, mmcv does not.
+Float16 and bfloat16 are computed in float32; float64 works too. The compiled ops that
+the tests compare with are those of onedl-mmcv 2.3.6 (CPU, float32, recorded once in
+``tests/data/mmcv_ops.npz``); where its CPU and CUDA ops differ, CUDA counts.
 """
 
 from collections.abc import Callable
@@ -28,6 +20,15 @@ from mmpatchconvnet.compat.ops.carafe import (
     carafe_naive_backward,
     carafe_naive_forward,
 )
+from mmpatchconvnet.compat.ops.deform_conv import (
+    deform_conv_backward_input,
+    deform_conv_backward_parameters,
+    deform_conv_forward,
+)
+from mmpatchconvnet.compat.ops.deform_roi_pool import (
+    deform_roi_pool_backward,
+    deform_roi_pool_forward,
+)
 from mmpatchconvnet.compat.ops.focal_loss import (
     sigmoid_focal_loss_backward,
     sigmoid_focal_loss_forward,
@@ -36,10 +37,19 @@ from mmpatchconvnet.compat.ops.masked_conv import (
     masked_col2im_forward,
     masked_im2col_forward,
 )
+from mmpatchconvnet.compat.ops.modulated_deform_conv import (
+    modulated_deform_conv_backward,
+    modulated_deform_conv_forward,
+)
+from mmpatchconvnet.compat.ops.ms_deform_attn import (
+    ms_deform_attn_backward,
+    ms_deform_attn_forward,
+)
 from mmpatchconvnet.compat.ops.nms import nms, softnms
 from mmpatchconvnet.compat.ops.nms_match import nms_match
 from mmpatchconvnet.compat.ops.psa_mask import psamask_backward, psamask_forward
 from mmpatchconvnet.compat.ops.roi_align import roi_align_backward, roi_align_forward
+from mmpatchconvnet.compat.ops.roi_pool import roi_pool_backward, roi_pool_forward
 from mmpatchconvnet.compat.ops.sync_bn import (
     sync_bn_backward_data,
     sync_bn_backward_param,
@@ -53,16 +63,27 @@ __all__ = [
     'carafe_forward',
     'carafe_naive_backward',
     'carafe_naive_forward',
+    'deform_conv_backward_input',
+    'deform_conv_backward_parameters',
+    'deform_conv_forward',
+    'deform_roi_pool_backward',
+    'deform_roi_pool_forward',
     'get_compiler_version',
     'get_compiling_cuda_version',
     'masked_col2im_forward',
     'masked_im2col_forward',
+    'modulated_deform_conv_backward',
+    'modulated_deform_conv_forward',
+    'ms_deform_attn_backward',
+    'ms_deform_attn_forward',
     'nms',
     'nms_match',
     'psamask_backward',
     'psamask_forward',
     'roi_align_backward',
     'roi_align_forward',
+    'roi_pool_backward',
+    'roi_pool_forward',
     'sigmoid_focal_loss_backward',
     'sigmoid_focal_loss_forward',
     'softnms',

@@ -1,4 +1,12 @@
-"""NMS by torchvision, and soft-NMS."""
+"""NMS by torchvision, and soft-NMS.
+
+Kept indices, order and scores are equal to mmcv's compiled ops to the bit in float32 if
+all scores differ. Of equal scores this one takes the lower index first, while mmcv's
+order is undefined, so that another of these boxes may be kept.
+
+On a GPU: NMS is torchvision's kernel, which should be as fast. Soft-NMS runs on the CPU
+in mmcv too; here each kept box is a step in Python.
+"""
 
 import torch
 import torchvision

@@ -73,6 +73,14 @@ def test_nms_keeps_an_iou_equal_to_the_threshold(tenths: int, dtype) -> None:
     assert len(ops.nms(boxes, scores, tenths / 10)[1]) == 2
 
 
+@pytest.mark.parametrize('nms', [ops.nms, ops.soft_nms])
+def test_of_equal_scores_the_lower_index_is_first(nms) -> None:
+    """In mmcv the order is undefined: the middle box alone may be kept."""
+    boxes = torch.tensor([[0.0, 0, 10, 10], [3, 0, 13, 10], [6, 0, 16, 10]])
+    keep = nms(boxes, torch.full((3,), 0.5), 0.5)[1]
+    assert keep.tolist()[:2] == [0, 2]
+
+
 @pytest.mark.parametrize('dtype', HALVES)
 @pytest.mark.parametrize('nms', [ops.nms, ops.soft_nms])
 def test_nms_in_half_precision(goldens: dict[str, Tensor], nms, dtype) -> None:

@@ -51,7 +51,9 @@ def test_roi_align_golden(
 def test_roi_align_gradient(mode: str, aligned: bool, ratio: int) -> None:
     rois = ROIS.double()
     assert torch.autograd.gradcheck(
-        lambda feat: pool(feat, rois, mode, ratio, aligned), features(torch.float64)
+        lambda feat: pool(feat, rois, mode, ratio, aligned),
+        features(torch.float64),
+        fast_mode=True,
     )
 
 
@@ -103,6 +105,54 @@ def test_roi_align_edges(mode: str, ratio: int) -> None:
 
     with pytest.raises(TypeError, match='floating point'):
         pool(feat, ROIS.long(), mode, ratio)
+
+
+@pytest.mark.parametrize('mode', ['avg', 'max'])
+@pytest.mark.parametrize('ratio', [0, 2])
+@pytest.mark.parametrize('number', [np.nan, np.inf, -np.inf])
+def test_a_roi_that_is_not_finite_is_nan(number: float, ratio: int, mode: str) -> None:
+    """torchvision's CPU kernel crashes, so that no guard sees a loss."""
+    expected = pool(features(), ROIS, mode, ratio)
+    for coordinate in range(5):
+        rois, feat = ROIS.clone(), features()
+        rois[1, coordinate] = number
+        output = pool(feat, rois, mode, ratio)
+        assert output[1].isnan().all()
+        assert torch.equal(output[[0, 2, 3]], expected[[0, 2, 3]])
+        output.sum().backward()
+        assert feat.grad[0].isfinite().all() and not feat.grad[1].any()
+
+
+def test_a_roi_of_too_many_samples_raises() -> None:
+    rois = ROIS.clone()
+    rois[1, 4] = 1e20
+    with pytest.raises(RuntimeError, match='of less than'):
+        pool(features(), rois, 'avg', 0)
+    assert pool(features(), rois, 'avg', 2).isfinite().all()
+
+
+@pytest.mark.parametrize('mode', ['avg', 'max'])
+def test_a_roi_of_negative_size_has_no_samples(mode: str) -> None:
+    rois = ROIS[:1, [0, 3, 2, 1, 4]]  # x1 and x2 in each other's place
+    feat = features()
+    output = pool(feat, rois, mode, 0)
+    output.sum().backward()
+    assert not output.any() and not feat.grad.any()
+
+
+@pytest.mark.parametrize('image', [-1.0, 2.0])
+def test_a_roi_of_no_image_raises(image: float) -> None:
+    rois = ROIS.clone()
+    rois[1, 0] = image
+    feat = features()
+    with pytest.raises(RuntimeError, match='for 2 images'):
+        pool(feat, rois, 'avg', 2)
+    argmax, total = torch.zeros(0), torch.zeros(2, 3, 6, 7)
+    with pytest.raises(RuntimeError, match='for 2 images'):
+        our_ops.roi_align_backward(
+            *(torch.ones(4, 3, 2, 3), rois, argmax, argmax, total),
+            *(2, 3, SCALE, 2, 1, True),
+        )
 
 
 def test_max_at_a_roi_without_area() -> None:
