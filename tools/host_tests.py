@@ -37,6 +37,8 @@ PYTEST = (
     'import sys; sys.path.pop(0); {}import pytest; sys.exit(pytest.main(sys.argv[1:]))'
 )
 
+OPTIONS = ('--continue-on-collection-errors', '-p', 'no:cacheprovider')
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -64,7 +66,7 @@ def run_suite(checkout: Path, tests: Sequence[str], without: bool) -> list[Row]:
             code = PYTEST.format('' if without else 'import mmpatchconvnet; ')
             command = [sys.executable, '-W', 'ignore', '-c', code, path, '-q']
             done = subprocess.run(
-                [*command, f'--junit-xml={report}', '-p', 'no:cacheprovider'],
+                [*command, f'--junit-xml={report}', *OPTIONS],
                 cwd=checkout,
                 stdout=subprocess.DEVNULL,
             )
