@@ -68,6 +68,7 @@ def run_suite(checkout: Path, tests: Sequence[str], without: bool) -> list[Row]:
             done = subprocess.run(
                 [*command, f'--junit-xml={report}', *OPTIONS],
                 cwd=checkout,
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
             if report.is_file():
