@@ -37,6 +37,8 @@ PYTEST = (
     'import sys; sys.path.pop(0); {}import pytest; sys.exit(pytest.main(sys.argv[1:]))'
 )
 
+OPTIONS = ('--continue-on-collection-errors', '-p', 'no:cacheprovider')
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -50,7 +52,7 @@ def main() -> None:
     with exit_on(ValueError, OSError):
         rows = run_suite(settings.checkout, settings.tests, settings.without)
         save(rows)
-    print(markdown(COLUMNS, [list(row.values()) for row in rows]))
+    print(draw(rows))
 
 
 def run_suite(checkout: Path, tests: Sequence[str], without: bool) -> list[Row]:
@@ -64,8 +66,9 @@ def run_suite(checkout: Path, tests: Sequence[str], without: bool) -> list[Row]:
             code = PYTEST.format('' if without else 'import mmpatchconvnet; ')
             command = [sys.executable, '-W', 'ignore', '-c', code, path, '-q']
             done = subprocess.run(
-                [*command, f'--junit-xml={report}', '-p', 'no:cacheprovider'],
+                [*command, f'--junit-xml={report}', *OPTIONS],
                 cwd=checkout,
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
             if report.is_file():
@@ -120,10 +123,23 @@ def save(rows: Sequence[Row]) -> None:
     writer.writeheader()
     writer.writerows([*others, *rows])
     atomic_write(ROWS, text.getvalue().encode())
-    titles = COLUMNS[:5]
-    drawn = markdown(titles, [[r[name] for name in titles] for r in [*others, *rows]])
+    drawn = draw([*others, *rows])
     page = fill_tables(PAGE.read_text(), 'host tests', lambda _: drawn)
     atomic_write(PAGE, page.encode())
+
+
+def draw(rows: Sequence[Row]) -> str:
+    """The table of the page: a line for each outcome of a suite, with all reasons."""
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        key = row['suite'], row['ops'], row['outcome']
+        groups.setdefault(key, []).append(row)
+    lines = []
+    for key, group in groups.items():
+        reasons = [f'{row["why"]} ({row["tests"]})' for row in group if row['why']]
+        count = sum(int(row['tests']) for row in group)
+        lines.append((*key, str(count), ', '.join(reasons)))
+    return markdown(COLUMNS[:5], lines)
 
 
 if __name__ == '__main__':
