@@ -31,7 +31,14 @@ print('imported:', *sorted({name.partition('.')[0] for name in sys.modules}))
 """
 
 # Scripts that measure, which are no commands.
-MEASURE = {'faithfulness', 'long_run', 'segment_by_maps', 'test_matrix'}
+MEASURE = {
+    'faithfulness',
+    'host_tests',
+    'long_run',
+    'ops_table',
+    'segment_by_maps',
+    'test_matrix',
+}
 
 
 def parsers() -> Iterator[argparse.ArgumentParser]:

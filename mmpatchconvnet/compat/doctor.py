@@ -96,7 +96,7 @@ def check_ops() -> Finding:
             importlib.import_module('mmcv._ext')
             return 'compiled'
         importlib.import_module('torchvision')
-        return 'run by torchvision: NMS, soft-NMS, RoIAlign, focal loss'
+        return 'run by torchvision and torch (docs/ops.md lists them)'
 
     return attempt('mmcv ops', describe, 'pip install torch torchvision --upgrade')
 

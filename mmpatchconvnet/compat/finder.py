@@ -38,13 +38,14 @@ class OpsFinder(MetaPathFinder, Loader):
             )
         from mmengine.logging import print_log
 
-        from mmpatchconvnet.compat import ops
+        from mmpatchconvnet.compat import op_calls, ops
 
+        op_calls.check_built_models()
         for name in ('__getattr__', *ops.__all__):
             setattr(module, name, getattr(ops, name))
         print_log(
-            'mmcv has no compiled ops: mmpatchconvnet runs NMS, soft-NMS, RoIAlign '
-            'and the focal loss through torchvision; other ops raise an error.',
+            'mmcv has no compiled ops: mmpatchconvnet runs them through torchvision '
+            'and torch, and refuses to build a model that calls one it does not have.',
             logger='current',
             level=logging.INFO,
         )

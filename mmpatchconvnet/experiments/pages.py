@@ -17,10 +17,12 @@ from mmpatchconvnet.experiments.model_index import (
     write_metafile,
 )
 from mmpatchconvnet.experiments.rows import Row, read_rows, select
+from mmpatchconvnet.experiments.stock_configs import draw_stock
 from mmpatchconvnet.experiments.tables import fill_tables
 
 PAGES = (
     'docs/attention.md',
+    'docs/ops.md',
     'docs/results.md',
     'docs/speed.md',
     'configs/comparison/README.md',
@@ -46,9 +48,11 @@ def fill_pages(only_rows: bool) -> None:
 
 
 def fill_rows(page: str) -> str:
-    """A page with new tables of scores, of speed and of maps."""
+    """A page with new tables of scores, of speed, of maps and of mmcv's ops."""
     scores = read_rows(CLONE / 'benchmarks/comparison.csv')
     page = fill_tables(page, 'scores', lambda pattern: draw_scores(scores, pattern))
+    stock = read_rows(CLONE / 'benchmarks/stock_configs.csv')
+    page = fill_tables(page, 'stock configs', lambda what: draw_stock(stock, what))
     for kind, draw in (
         ('speed', draw_speed),
         ('faithfulness', draw_faithfulness),

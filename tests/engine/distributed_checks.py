@@ -162,6 +162,36 @@ def each_rank_mixes_its_own_pictures(out: Path) -> None:
         torch.testing.assert_close(other, parameter.grad, rtol=1e-9, atol=1e-14)
 
 
+def sync_bn_of_mmcv_has_the_statistics_of_both(out: Path) -> None:
+    from mmcv.ops import SyncBatchNorm
+
+    def norms(mode: str) -> tuple[nn.Module, nn.Module]:
+        torch.manual_seed(0)
+        synced, whole = SyncBatchNorm(3, stats_mode=mode), nn.BatchNorm2d(3)
+        whole.load_state_dict(synced.state_dict())
+        return synced, whole
+
+    x = batch()[0].float().requires_grad_()
+    mine = half(x.detach()).clone().requires_grad_()
+    synced, whole = norms('default')
+    got, want = synced(mine), whole(x)
+    (got * mine.detach()).sum().backward()
+    (want * x.detach()).sum().backward()
+    torch.testing.assert_close(got, half(want), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(synced.state_dict(), whole.state_dict())
+    torch.testing.assert_close(mine.grad, half(x.grad), rtol=1e-3, atol=1e-4)
+    for name, parameter in whole.named_parameters():
+        # The mean over the ranks, as DDP gives it.
+        torch.testing.assert_close(synced.get_parameter(name).grad, parameter.grad / 2)
+
+    synced, whole = norms('N')  # weights ranks by their pictures, and one has none
+    mine = x.detach()[: 4 * dist.get_rank()].requires_grad_()
+    got = synced(mine)
+    got.sum().backward()
+    torch.testing.assert_close(got, whole(x)[: len(got)], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(synced.running_mean, whole.running_mean)
+
+
 def no_parameter_is_unused(out: Path) -> None:
     import mmdet.models  # noqa: F401 (fills the registry)
     import mmseg.models  # noqa: F401 (fills the registry)
@@ -393,6 +423,7 @@ CHECKS: dict[str, Callable[[Path], None]] = {
     for check in (
         ddp_gives_the_gradients_of_one_process,
         each_rank_mixes_its_own_pictures,
+        sync_bn_of_mmcv_has_the_statistics_of_both,
         no_parameter_is_unused,
         fsdp_takes_the_step_of_one_process,
         fsdp_refuses_an_optimizer_of_whole_layers,

@@ -14,6 +14,12 @@ the tests compare with are those of onedl-mmcv 2.3.6 (CPU, float32, recorded onc
 from collections.abc import Callable
 from typing import NoReturn
 
+from mmpatchconvnet.compat.ops.carafe import (
+    carafe_backward,
+    carafe_forward,
+    carafe_naive_backward,
+    carafe_naive_forward,
+)
 from mmpatchconvnet.compat.ops.deform_conv import (
     deform_conv_backward_input,
     deform_conv_backward_parameters,
@@ -27,6 +33,10 @@ from mmpatchconvnet.compat.ops.focal_loss import (
     sigmoid_focal_loss_backward,
     sigmoid_focal_loss_forward,
 )
+from mmpatchconvnet.compat.ops.masked_conv import (
+    masked_col2im_forward,
+    masked_im2col_forward,
+)
 from mmpatchconvnet.compat.ops.modulated_deform_conv import (
     modulated_deform_conv_backward,
     modulated_deform_conv_forward,
@@ -36,10 +46,23 @@ from mmpatchconvnet.compat.ops.ms_deform_attn import (
     ms_deform_attn_forward,
 )
 from mmpatchconvnet.compat.ops.nms import nms, softnms
+from mmpatchconvnet.compat.ops.nms_match import nms_match
+from mmpatchconvnet.compat.ops.psa_mask import psamask_backward, psamask_forward
 from mmpatchconvnet.compat.ops.roi_align import roi_align_backward, roi_align_forward
 from mmpatchconvnet.compat.ops.roi_pool import roi_pool_backward, roi_pool_forward
+from mmpatchconvnet.compat.ops.sync_bn import (
+    sync_bn_backward_data,
+    sync_bn_backward_param,
+    sync_bn_forward_mean,
+    sync_bn_forward_output,
+    sync_bn_forward_var,
+)
 
 __all__ = [
+    'carafe_backward',
+    'carafe_forward',
+    'carafe_naive_backward',
+    'carafe_naive_forward',
     'deform_conv_backward_input',
     'deform_conv_backward_parameters',
     'deform_conv_forward',
@@ -47,11 +70,16 @@ __all__ = [
     'deform_roi_pool_forward',
     'get_compiler_version',
     'get_compiling_cuda_version',
+    'masked_col2im_forward',
+    'masked_im2col_forward',
     'modulated_deform_conv_backward',
     'modulated_deform_conv_forward',
     'ms_deform_attn_backward',
     'ms_deform_attn_forward',
     'nms',
+    'nms_match',
+    'psamask_backward',
+    'psamask_forward',
     'roi_align_backward',
     'roi_align_forward',
     'roi_pool_backward',
@@ -59,6 +87,11 @@ __all__ = [
     'sigmoid_focal_loss_backward',
     'sigmoid_focal_loss_forward',
     'softnms',
+    'sync_bn_backward_data',
+    'sync_bn_backward_param',
+    'sync_bn_forward_mean',
+    'sync_bn_forward_output',
+    'sync_bn_forward_var',
 ]
 
 _BUILD_DOCS = 'https://mmcv.readthedocs.io/en/latest/get_started/build.html'
@@ -79,10 +112,17 @@ def __getattr__(name: str) -> Callable[..., NoReturn]:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
     def unavailable(*args: object, **kwargs: object) -> NoReturn:
-        raise NotImplementedError(
-            f'mmcv op {name!r} is not available: the pip wheel of mmcv has no compiled '
-            'ops and torchvision has no exact equivalent, so install an mmcv built '
-            f'with ops ({_BUILD_DOCS}) or choose a model that does not need it.'
-        )
+        raise MissingOpError(name)
 
     return unavailable
+
+
+class MissingOpError(NotImplementedError, ValueError):
+    """A model calls an op that is not provided; no command shows a traceback of it."""
+
+    def __init__(self, name: str, caller: str = '') -> None:
+        super().__init__(
+            f'mmcv op {name!r}{caller} is not available: the pip wheel of mmcv has no '
+            'compiled ops and torchvision has no exact equivalent, so install an mmcv '
+            f'built with ops ({_BUILD_DOCS}) or choose a model that does not need it.'
+        )

@@ -16,8 +16,18 @@ def no_compiled_ops() -> None:
         pytest.skip('this mmcv has compiled ops')
 
 
+def read_figures(name: str) -> dict[str, Tensor]:
+    with np.load(Path(__file__).parents[2] / 'data' / name) as file:
+        return {name: torch.from_numpy(np.asarray(file[name])) for name in file.files}
+
+
 @pytest.fixture(scope='session')
 def goldens() -> dict[str, Tensor]:
     """See `mmpatchconvnet/compat/ops/__init__.py`."""
-    with np.load(Path(__file__).parents[2] / 'data' / 'mmcv_ops.npz') as file:
-        return {name: torch.from_numpy(np.asarray(file[name])) for name in file.files}
+    return read_figures('mmcv_ops.npz')
+
+
+@pytest.fixture(scope='session')
+def stored_values() -> dict[str, Tensor]:
+    """Inputs and results that mmcv's own tests compare its ops with."""
+    return read_figures('mmcv_stored_values.npz')

@@ -1,0 +1,67 @@
+"""Bind mmcv's ops in modules that were imported before the ops could be.
+
+mmdet, mmseg and mmcv import an op inside `try`, and bind None or a stub that raises
+where that fails. `import mmpatchconvnet` after them repeats these imports.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from types import CodeType, ModuleType
+from typing import Any
+
+from mmpatchconvnet.compat.finder import ops_are_compiled
+
+
+def bind_late_ops() -> None:
+    """Repeat the failed imports of mmcv's ops in all loaded modules.
+
+    A stub that was handed on to other modules is replaced there too.
+    """
+    if 'mmcv' not in sys.modules or 'mmcv.ops' in sys.modules or ops_are_compiled():
+        return
+    loaded = [module for module in list(sys.modules.values()) if module is not None]
+    stubs: dict[int, tuple[Any, Any]] = {}  # with the stubs, as their ids must last
+    # The others import one of the ops from a module of mmcv that imports it.
+    for module in sorted(loaded, key=lambda module: not is_of_mmcv(module.__name__)):
+        for statement in tried_imports(module):
+            before = dict(vars(module))
+            try:
+                exec(statement, vars(module))
+            except ImportError:
+                continue
+            for name, op in vars(module).items():
+                stub = before.get(name)
+                if stub is not op and stub is not None:
+                    stubs[id(stub)] = stub, op
+    for module in loaded:
+        for name, value in list(vars(module).items()):
+            if id(value) in stubs:
+                setattr(module, name, stubs[id(value)][1])
+
+
+def tried_imports(module: ModuleType) -> Iterator[CodeType]:
+    """The imports inside each `try` of a module, if one of them is from mmcv."""
+    for statement in ast.parse(source_of(module)).body:
+        if not isinstance(statement, ast.Try):
+            continue
+        imports = [
+            s for s in statement.body if isinstance(s, ast.Import | ast.ImportFrom)
+        ]
+        if any(is_of_mmcv(getattr(s, 'module', None) or '') for s in imports):
+            body = ast.Module(body=list(imports), type_ignores=[])
+            yield compile(body, str(module.__file__), 'exec')
+
+
+def is_of_mmcv(name: str) -> bool:
+    return name.partition('.')[0] == 'mmcv'
+
+
+def source_of(module: ModuleType) -> str:
+    """The source of a module that may import from mmcv inside `try`, or ''."""
+    read = getattr(getattr(module, '__loader__', None), 'get_source', None)
+    try:
+        text = read(module.__name__) if read else None
+    except (ImportError, OSError):  # it has moved
+        return ''
+    return text if text and 'try:' in text and 'from mmcv' in text else ''
