@@ -49,9 +49,11 @@ def count_head(model: Any, features: Sequence[Tensor], image: Size) -> int:
         ]
         return count_on_zeros(head, maps, (height, width))
 
-    small, large = count(side, side), count(side, 2 * side)
-    per_pixel = (large - small) / side**2
-    return round(small + per_pixel * (image[0] * image[1] - side**2))
+    macs = count(side, side)
+    if hasattr(model, 'roi_head'):  # as many proposals for any image
+        return macs
+    per_pixel = (count(side, side + max(strides)) - macs) / (side * max(strides))
+    return round(macs + per_pixel * (image[0] * image[1] - side**2))
 
 
 def zeroed_head(model: Any) -> Any:
