@@ -1,8 +1,8 @@
 """Multiply-adds of heads with queries, which compute with values of tensors.
 
-torch's meta device has no values, so these heads run for real, on maps of zeros. Their
-work is a constant for the queries and a constant for each pixel: two small images give
-both. What rounding of the coarsest maps adds is left out.
+torch's meta device has no values, so these heads run for real, on maps of zeros. With
+several maps their work is a constant for the queries and one for each pixel: two small
+images give both. What rounding of the coarsest maps adds is left out.
 """
 
 import math
@@ -36,6 +36,8 @@ def count_head(model: Any, features: Sequence[Tensor], image: Size) -> int:
         image: Height and width of the image, in pixels.
     """
     head = zeroed_head(model)
+    if len(features) == 1:  # DETR's attention within its map is not linear in its size
+        return count_on_zeros(head, [torch.zeros(features[0].shape)], image)
     strides = [2 ** round(math.log2(image[0] / x.shape[2])) for x in features]
     side = max(strides)
     # DINO starts its queries from as many cells.
@@ -58,9 +60,8 @@ def count_head(model: Any, features: Sequence[Tensor], image: Size) -> int:
 
 def zeroed_head(model: Any) -> Any:
     """A copy with parameters of zero, which has neither backbone nor neck."""
-    memo: dict[int, Any] = {
-        id(part): nn.Identity() for part in (model.backbone, model.neck)
-    }
+    parts = (model.backbone, getattr(model, 'neck', None))
+    memo: dict[int, Any] = {id(part): nn.Identity() for part in parts if part}
     head = deepcopy(model, memo).to_empty(device='cpu')
     for tensor in (*head.parameters(), *head.buffers()):
         tensor.zero_()

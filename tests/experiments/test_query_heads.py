@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from config_files import ROOT, read, shrink
+from config_files import ROOT, extend, read, shrink
 
-from mmpatchconvnet.experiments.complexity import build_on_meta
+from mmpatchconvnet.experiments.complexity import build_on_meta, count_macs
 from mmpatchconvnet.experiments.query_heads import (
     count_head,
     count_on_zeros,
@@ -27,3 +27,16 @@ def test_a_larger_image_takes_what_two_small_ones_say(name):
     assert has_queries(model)
     assert count_head(model, features, size) == measured
     assert all(parameter.is_meta for parameter in model.parameters())
+
+
+@pytest.mark.det
+def test_baselines_are_counted_without_a_neck_and_with_one_map(tmp_path):
+    for name in (
+        'mask2former/mask2former_r50_8xb2-lsj-50e_coco',
+        'detr/detr_r50_8xb2-150e_coco',
+    ):
+        cfg = extend(f'mmdet::{name}.py', tmp_path)
+        shrink(cfg.model)
+        model = build_on_meta(cfg)
+        small, large = (count_macs(model, 64, width) for width in (64, 128))
+        assert 0 < small < large
