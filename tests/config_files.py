@@ -91,10 +91,15 @@ def shrink(model: dict) -> None:
     for augment in (model.get('train_cfg') or {}).get('augments', ()):
         if 'cell_size' in augment:  # a picture has several cells
             augment['cell_size'] = HEIGHT
-    if 'size' in model.get('data_preprocessor', {}):  # what mmseg pads to
-        model['data_preprocessor']['size'] = (HEIGHT, WIDTH)
+    preprocessor = model.get('data_preprocessor', {})
+    for part in (preprocessor, *(preprocessor.get('batch_augments') or ())):
+        if 'size' in part:  # what mmseg, and Mask2Former in mmdet, pad to
+            part['size'] = (HEIGHT, WIDTH)
+    shrink_queries(model)
     backbone = model['backbone']
     backbone.pop('init_cfg', None)
+    if 'mm' in backbone['type']:  # ours, which differ in it between sizes
+        backbone.pop('drop_path_rate', None)
     if backbone['type'].endswith('SwinTransformer') and 'img_size' in backbone:
         backbone['pad_small_map'] = True  # mmpretrain's; mmdet's and mmseg's pad anyway
     if isinstance(backbone.get('arch'), str) and 'PatchConvNet' in backbone['type']:
@@ -102,7 +107,33 @@ def shrink(model: dict) -> None:
         backbone['arch'] = dict(embed_dims=width, depth=4)
         if 'out_indices' in backbone:
             backbone['out_indices'] = tuple(range(len(backbone['out_indices'])))
+    if 'VisionTransformer' in backbone['type']:
+        taps = range(len(backbone['out_indices']))
+        width = {'base': 768, 'deit-small': 384}[backbone['arch']]
+        sizes = dict(embed_dims=width, num_heads=6, feedforward_channels=width)
+        backbone['arch'] = dict(sizes, num_layers=len(taps))
+        backbone['out_indices'] = list(taps)
     if 'TransCNN' in backbone['type']:
         ones = (1, 1, 1, 1)  # tiny and small become one
         settings = resolve_arch(backbone['arch'])
         backbone['arch'] = dict(settings, depths=ones, expansions=ones)
+
+
+def shrink_queries(model: dict) -> None:
+    """One layer, and fewer queries than a small picture has cells."""
+    test_cfg = model.get('test_cfg') or {}
+    for name in {'max_per_img', 'max_per_image'} & test_cfg.keys():
+        test_cfg[name] = 20
+    heads = [model.get(name) or {} for name in ('decode_head', 'panoptic_head')]
+    for part in (model, *heads, *(head.get('pixel_decoder', {}) for head in heads)):
+        for name in ('encoder', 'decoder', 'transformer_decoder'):
+            if isinstance(part.get(name), dict):
+                part[name]['num_layers'] = 1
+        if 'num_queries' in part:
+            part['num_queries'] = 20
+    if model['type'] == 'SparseRCNN':
+        model['rpn_head']['num_proposals'] = 20
+        roi_head, train_cfg = model['roi_head'], model['train_cfg']
+        roi_head.update(num_stages=1, stage_loss_weights=[1])
+        roi_head['bbox_head'] = roi_head['bbox_head'][:1]
+        train_cfg['rcnn'] = train_cfg['rcnn'][:1]

@@ -24,6 +24,8 @@ PARTS_WITH_CLASSES = (
     'bbox_head',
     'mask_head',
     'decode_head',
+    'panoptic_head',
+    'panoptic_fusion_head',
     'data_preprocessor',
 )
 
@@ -66,6 +68,7 @@ def check_settings(cfg: Config, dataloaders: Iterable[str]) -> None:
             check_paths(dataset, dataset_class, name)
             check_num_classes(cfg, dataset, dataset_class, name)
             check_palette(dataset, dataset_class, name)
+    check_class_weights(cfg.get('model') or {})
 
 
 def check_paths(dataset: dict, dataset_class: type | None, name: str) -> None:
@@ -123,6 +126,22 @@ def check_num_classes(
             )
 
 
+def check_class_weights(model: dict) -> None:
+    """A Mask2Former has a weight for each class and one for no object."""
+    for name in ('panoptic_head', 'decode_head'):
+        head = model.get(name)
+        if not isinstance(head, dict) or 'pixel_decoder' not in head:
+            continue
+        weights = (head.get('loss_cls') or {}).get('class_weight')
+        for path, number in own_num_classes(head, f'model.{name}'):
+            if isinstance(weights, list) and len(weights) != number + 1:
+                raise ConfigError(
+                    f'model.{name}.loss_cls.class_weight has {len(weights)} numbers '
+                    f'but {path}={number}: give one for each class and a last one for '
+                    f'no object, such as [1.0] * {number} + [0.1].'
+                )
+
+
 def check_palette(dataset: dict, dataset_class: type | None, name: str) -> None:
     """The palette must have a colour for each class, if the classes are custom."""
     classes = classes_of(dataset, None)
@@ -144,9 +163,19 @@ def find_num_classes(node: object, path: str = '') -> Iterator[tuple[str, int]]:
             inner = f'{path}.{name}' if path else name
             parts = value if isinstance(value, (list, tuple)) else [value]
             for part in parts if name in PARTS_WITH_CLASSES else []:
-                if isinstance(part, dict) and isinstance(part.get('num_classes'), int):
-                    yield f'{inner}.num_classes', part['num_classes']
+                if isinstance(part, dict):
+                    yield from own_num_classes(part, inner)
             yield from find_num_classes(value, inner)
+
+
+def own_num_classes(part: dict, path: str) -> Iterator[tuple[str, int]]:
+    """The `num_classes` of a part, or the sum of things and stuff of a panoptic one."""
+    if isinstance(part.get('num_classes'), int):
+        yield f'{path}.num_classes', part['num_classes']
+    things, stuff = part.get('num_things_classes'), part.get('num_stuff_classes')
+    if isinstance(things, int) and isinstance(stuff, int):
+        and_stuff = ' + num_stuff_classes' if stuff else ''
+        yield f'{path}.num_things_classes{and_stuff}', things + stuff
 
 
 def check_features(model: nn.Module) -> None:

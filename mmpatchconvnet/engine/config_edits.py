@@ -47,6 +47,31 @@ def replace(steps: list[dict], kind: str, *others: dict) -> None:
     steps[index : index + 1] = others
 
 
+def keep(settings: dict, *names: str) -> None:
+    """Remove all other settings, as of a host's config of which a leaf takes the model.
+
+    Args:
+        settings: `_base_` of a config file, changed in place.
+        names: The settings that stay.
+
+    Raises:
+        ValueError: There is no such setting.
+
+    Example:
+        >>> base = dict(model=dict(type='DINO'), train_cfg=dict(max_epochs=12))
+        >>> keep(base, 'model')
+        >>> base
+        {'model': {'type': 'DINO'}}
+    """
+    if missing := [name for name in names if name not in settings]:
+        raise ValueError(
+            f'the config keeps {", ".join(missing)}, but its base only has '
+            f'{", ".join(settings)}: name settings of the base.'
+        )
+    for name in settings.keys() - {*names}:
+        del settings[name]
+
+
 def _index(steps: list[dict], kind: str) -> int:
     kinds = [step['type'].split('.')[-1] for step in steps]
     if kinds.count(kind) != 1:

@@ -33,6 +33,8 @@ from mmpatchconvnet.experiments.tables import markdown
 SCORES = {
     'accuracy/top1': ('top-1', 1),
     'mIoU': ('mIoU', 1),
+    'coco/bbox_mAP': ('box AP', 100),
+    'coco/bbox_mAP_50': ('box AP50', 100),
     'coco/segm_mAP': ('mask AP', 100),
     'coco/segm_mAP_50': ('mask AP50', 100),
 }

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmpatchconvnet.experiments.query_heads import count_head, has_queries
+
 # Numbers of proposals with which papers count the second stage.
 NUM_BOX_ROIS, NUM_MASK_ROIS = 1000, 100
 
@@ -55,7 +57,7 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def count_macs(model: nn.Module, height: int, width: int) -> int:
+def count_macs(model: Any, height: int, width: int) -> int:
     """Multiply-adds for one image of this size, without auxiliary heads.
 
     Args:
@@ -66,13 +68,17 @@ def count_macs(model: nn.Module, height: int, width: int) -> int:
     """
     counter = FlopCounterMode(display=False)
     with counter, torch.device('meta'), torch.no_grad():
-        run_forward(model, torch.empty(1, 3, height, width))
-    return counter.get_total_flops() // 2
+        features = model.extract_feat(torch.empty(1, 3, height, width))
+        if not has_queries(model):
+            run_head(model, features)
+    macs = counter.get_total_flops() // 2
+    if has_queries(model):
+        macs += count_head(model, features, (height, width))
+    return macs
 
 
-def run_forward(model: Any, image: torch.Tensor) -> None:
-    """Run an image through the model as in testing, except what depends on scores."""
-    features = model.extract_feat(image)
+def run_head(model: Any, features: Any) -> None:
+    """Run maps through the heads as in testing, except what depends on scores."""
     for name in ('head', 'decode_head', 'rpn_head', 'bbox_head'):
         if getattr(model, name, None) is not None:
             getattr(model, name)(features)

@@ -62,10 +62,10 @@ def write_checked(
         ExportError: An output differs by more than the tolerance.
         ImportError: A package that the export needs is not installed, or too old.
     """
-    metadata = {} if features else describe(host, preprocess)
     switch_to_deploy(host.module)
     kind = FeatureGraph if features else make_graph
-    graph = kind(host.module, preprocess)
+    graph = kind(host.module, preprocess)  # raises for models that it does not support
+    metadata = {} if features else describe(host, preprocess)
     with TemporaryDirectory(dir=out.parent, prefix='.export') as folder:
         path = Path(folder) / out.name
         if format == 'torch':

@@ -10,8 +10,10 @@ from config_files import CONFIGS, ROOT, SMALL, extend, flat, marked, read, shrin
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
+from torch import nn
 
 from mmpatchconvnet.checkpoints.official import OFFICIAL_FILES, TRANSCNN_FILES
+from mmpatchconvnet.engine.config_edits import of_type
 from mmpatchconvnet.experiments.complexity import build_on_meta
 from mmpatchconvnet.models.transcnn import ARCHITECTURES
 
@@ -45,6 +47,27 @@ ALLOWED = {
         'train_cfg.max_iters',
         'param_scheduler',
     },
+    'mask2former': {
+        'model.backbone',
+        'model.neck',
+        'model.panoptic_head.in_channels',
+        'model.decode_head.in_channels',
+        'optim_wrapper.paramwise_cfg.custom_keys',  # see the test of its recipe
+    },
+    'dino': {'model.backbone', 'model.neck'},
+    'deformable_detr': {'model.backbone', 'model.neck'},
+    'sparse_rcnn': {'model.backbone', 'model.neck'},
+    'rtmdet': {  # see the test of its recipe
+        'model.backbone',
+        'model.neck',
+        'model.data_preprocessor',
+        'optim_wrapper.optimizer.lr',
+        'param_scheduler',
+        'train_cfg',
+        'custom_hooks',
+        *('base_lr', 'max_epochs', 'stage2_num_epochs'),  # variables of the host
+    },
+    'segformer': {'model.backbone', 'model.neck', 'model.decode_head.in_channels'},
 }
 # What a leaf with one of these in its name may change besides.
 MIXED = {name: {'model.type', 'model.train_cfg'} for name in ('transmix', 'mixpro')}
@@ -117,6 +140,9 @@ def test_a_comparison_is_fair(path, tmp_path):
             allowed = allowed | settings
     if '-attention-pooling_' in path.stem:
         allowed = allowed | {'model.neck'}
+    if 'vit-b16' in path.stem:
+        decay = {f'optim_wrapper.{name}' for name in ('constructor', 'paramwise_cfg')}
+        allowed = allowed | decay | {'model.pretrained'}
     if 'xcit' in path.stem:
         allowed = allowed | {'find_unused_parameters'}
     unfair = {
@@ -342,6 +368,64 @@ def test_cascade_decays_the_same_weights_as_its_baseline(tmp_path):
         for parameter in group['params']:
             # As in mmdet's constructor.
             assert group['weight_decay'] == (0 if parameter.ndim == 1 else 0.05)
+
+
+@pytest.mark.parametrize(
+    'path', marked([p for p in CONFIGS if p.parent.name == 'mask2former'])
+)
+def test_mask2former_trains_norms_and_column_as_with_swin(path):
+    cfg = read(path)
+    depth = cfg.model.backbone.arch[1:]
+    keys = cfg.optim_wrapper.paramwise_cfg.custom_keys
+    assert f'backbone.blocks.{int(depth) - 1}.norm' in keys
+    shrink(cfg.model)
+    model = build_on_meta(cfg).requires_grad_(True)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    norms = {
+        parameter
+        for module in model.modules()
+        if isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.SyncBatchNorm))
+        for parameter in module.parameters(recurse=False)
+    }
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    for group in wrapper.optimizer.param_groups:
+        (parameter,) = group['params']
+        name = names[parameter]
+        plain = parameter in norms or re.search('(query|level)_(embed|feat)', name)
+        assert group['lr'] == pytest.approx(1e-5 if 'backbone' in name else 1e-4), name
+        assert group['weight_decay'] == (0 if plain else 0.05), name
+
+
+@pytest.mark.det
+def test_rtmdet_has_the_recipe_of_the_host_for_pre_trained_weights(tmp_path):
+    ours = read(next((ROOT / 'configs/rtmdet').glob('*.py')))
+    swin = extend('mmdet::rtmdet/rtmdet_l_swin_b_4xb32-100e_coco.py', tmp_path)
+    for key in ('optim_wrapper', 'param_scheduler', 'train_cfg'):
+        assert flat(ours[key]) == flat(swin[key])
+    preprocessors = (cfg.model.data_preprocessor for cfg in (ours, swin))
+    assert flat(next(preprocessors)) == flat(next(preprocessors))
+    switches = (of_type(cfg.custom_hooks, 'PipelineSwitchHook') for cfg in (ours, swin))
+    assert len({switch.switch_epoch for switch in switches}) == 1
+    assert ours.train_dataloader.batch_size == swin.train_dataloader.batch_size
+
+
+@pytest.mark.parametrize(
+    'path', marked([p for p in CONFIGS if 'vit-b16-mae' in p.stem])
+)
+def test_vit_has_the_layer_decay_of_its_authors(path):
+    cfg = read(path)
+    rate = 0.65 if path.parent.name == 'upernet' else 0.7  # MAE's, ViTDet's
+    shrink(cfg.model)  # to one layer
+    model = build_on_meta(cfg).requires_grad_(True)
+    wrapper = build_optim_wrapper(model, dict(cfg.optim_wrapper, type='OptimWrapper'))
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    for group in wrapper.optimizer.param_groups:
+        (parameter,) = group['params']
+        name = names[parameter]
+        below = 0 if 'backbone' not in name else 1 if 'layers' in name else 2
+        assert group['lr'] == pytest.approx(1e-4 * rate**below), name
+        plain = parameter.ndim == 1 or re.search('cls_token|pos_embed', name)
+        assert group['weight_decay'] == (0 if plain else 0.05), name
 
 
 @pytest.mark.cls

@@ -1,13 +1,19 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from config_files import ROOT, read, shrink
 from host_predictions import PREDICT, detect, paste
+from small_models import build_model
 from torch import nn
 
 from mmpatchconvnet import DeconvPyramid, PatchConvNet
 from mmpatchconvnet.deploy import switch_to_deploy
 from mmpatchconvnet.export import FeatureGraph, make_graph
 from mmpatchconvnet.export.preprocess import Preprocess
+from mmpatchconvnet.export.write import write_checked
+from mmpatchconvnet.inference.results import Detection
 
 SIZES = [(96, 128), (75, 131), (160, 64)]
 BATCHED = [
@@ -232,3 +238,14 @@ def test_a_head_that_predicts_otherwise_is_refused(build):
     model.head.__class__ = type('Sigmoid', (kind,), other)
     with pytest.raises(ValueError, match='Sigmoid predicts otherwise than ClsHead'):
         make_graph(model)
+
+
+@pytest.mark.det
+@pytest.mark.parametrize('name', ['mask2former', 'dino'])
+def test_a_detector_with_queries_is_refused_in_a_sentence(name, tmp_path):
+    cfg = read(ROOT / f'configs/demo/{name}_patchconvnet-tiny_nuclei.py')
+    shrink(cfg.model)
+    host = SimpleNamespace(module=build_model(cfg), kind=Detection, palette=None)
+    with pytest.raises(ValueError, match=r'cannot be exported .*FeatureGraph'):
+        write_checked(host, tmp_path / 'a.onnx')
+    assert not list(tmp_path.iterdir())

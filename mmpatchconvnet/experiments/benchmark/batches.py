@@ -31,6 +31,7 @@ def classes(images: list[torch.Tensor]) -> dict:
 
 def boxes_and_masks(images: list[torch.Tensor]) -> dict:
     from mmdet.testing import demo_mm_inputs
+    from mmengine.structures import PixelData
 
     batch = demo_mm_inputs(
         len(images),
@@ -39,8 +40,12 @@ def boxes_and_masks(images: list[torch.Tensor]) -> dict:
         num_classes=2,
         with_mask=True,
     )
+    height, width = images[0].shape[1:]
+    sem_seg = torch.zeros(1, height, width, dtype=torch.long)
+    sem_seg[:, height // 2 :] = 90  # in COCO's panoptic labels stuff starts at 80
     for sample in batch['data_samples']:
         sample.gt_instances.labels.zero_()  # some models have only one class
+        sample.gt_sem_seg = PixelData(sem_seg=sem_seg)
     return batch
 
 

@@ -1,0 +1,22 @@
+"""Two-stage Deformable DETR on COCO with PatchConvNet-S60 instead of ResNet-50.
+
+Its maps start at stride 8.
+"""
+
+_base_ = [
+    '../_base_/mmpatchconvnet.py',
+    '../_base_/runtime.py',
+    '../_base_/columns/s60.py',
+    'mmdet::deformable_detr/deformable-detr-refine-twostage_r50_16xb2-50e_coco.py',
+]
+
+_base_.column.out_indices = (29, 39, 59)
+_base_.pyramid.scales = (2, 1, 0.5)
+model = dict(
+    backbone=dict(_delete_=True, **_base_.pop('column')),
+    neck=[
+        _base_.pop('pyramid'),
+        dict(_base_.model.neck, in_channels=[_base_.pop('width')] * 3),
+    ],
+)
+default_hooks = _base_.pop('hooks')
