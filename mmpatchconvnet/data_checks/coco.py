@@ -178,6 +178,8 @@ def check_pictures(images: list, use: Use, findings: Findings) -> dict[Any, Json
             findings.add(kinds.SAME_PICTURE_ID, f'{image["id"]!r} of {place}', file)
         elif isinstance(image.get('id'), (int, float, str)):
             pictures[image['id']] = image
+        elif image.get('id') is not None:
+            findings.add(kinds.PICTURE_ID, place, file)
         if file and file in files:
             findings.add(kinds.SAME_FILE, place, file)
         files.add(file or '')

@@ -75,6 +75,9 @@ PICTURE_SIZE = Kind(
     'whose height or width is not a whole number above 0',
     'give the sizes of the picture files',
 )
+PICTURE_ID = Kind(
+    'pictures', 'whose id is neither a number nor a text', 'number them from 1'
+)
 SAME_PICTURE_ID = Kind(
     'pictures',
     'whose id is taken, which the host would merge into one',

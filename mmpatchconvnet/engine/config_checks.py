@@ -62,13 +62,16 @@ def check_settings(cfg: Config, dataloaders: Iterable[str]) -> None:
     Raises:
         ConfigError: The first fault.
     """
+    model = cfg.get('model') or {}
+    if not isinstance(model, dict):
+        raise ConfigError(f'model={model!r} is not a dict: give one with its type.')
     for name in dataloaders:
         for dataset in datasets_of(cfg, name):
             dataset_class = resolve_type(dataset, cfg.get('default_scope'))
             check_paths(dataset, dataset_class, name)
             check_num_classes(cfg, dataset, dataset_class, name)
             check_palette(dataset, dataset_class, name)
-    check_class_weights(cfg.get('model') or {})
+    check_class_weights(model)
 
 
 def check_paths(dataset: dict, dataset_class: type | None, name: str) -> None:

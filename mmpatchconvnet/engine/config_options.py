@@ -45,7 +45,8 @@ def check_options(cfg: Config, options: dict[str, Any]) -> None:
     settings = without(cfg.to_dict(), {'_scope_'})
     runner = find_runner(options.get('runner_type', cfg.get('runner_type')), cfg)
     read = keys_read_by(runner)
-    if 'data_preprocessor' in (settings.get('model') or {}):
+    model = settings.get('model')
+    if isinstance(model, dict) and 'data_preprocessor' in model:
         read -= {'data_preprocessor'}  # the runner then takes that of the model
     known = list(walk({k: v for k, v in settings.items() if k in read}))
     for key in options:

@@ -200,6 +200,7 @@ def assert_checked(cfg: Any) -> None:
 
 @pytest.mark.det
 @given(coco_contents(), st.booleans())
+@example(with_image(id=[]), False)
 @example(with_image(file_name='\0'), False)
 def test_a_coco_file_without_errors_is_read_by_the_host(content, masks):
     with TemporaryDirectory() as folder:

@@ -95,6 +95,7 @@ VALUES = LEAVES | st.lists(st.integers(), max_size=2)
     st.dictionaries(KEYS, VALUES, min_size=1, max_size=3),
 )
 @example(tree={}, options={'model': None, 'model.x': 1})
+@example(tree=dict(model=True), options={'model': None})
 @example(tree={}, options={'lr': 1})  # nothing is near
 @example(tree=dict(model=[{}]), options={'model.\u00b2.x': 1})  # a digit, but no number
 def test_any_option_is_set_or_refused_in_one_sentence(tree, options):
