@@ -25,6 +25,12 @@ FIRST_RELEASE = dict(HAT_NET, revised=False)
 NAMES = dict(classifier='classifier', mask_rcnn='mask-rcnn', upernet='upernet')
 
 
+def set_level_embedding(model: nn.Module) -> None:
+    """The one parameter that mmdet's DETRs leave unset until `init_weights`."""
+    if hasattr(model, 'level_embed'):
+        nn.init.normal_(model.level_embed)
+
+
 def small_config(task: str) -> Config:
     """A config of the demo with a shorter column."""
     cfg = read(ROOT / f'configs/demo/{NAMES[task]}_patchconvnet-tiny_scenes.py')

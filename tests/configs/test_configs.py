@@ -29,6 +29,7 @@ from mmengine.config import Config, DictAction
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope, Registry, init_default_scope
 from mmengine.runner import Runner
+from small_models import set_level_embedding
 
 import mmpatchconvnet
 from mmpatchconvnet import datasets
@@ -71,6 +72,7 @@ def trained_step(scope: str, model_text: str) -> tuple[list, set[str], float]:
     init_default_scope(scope)
     with DefaultScope.overwrite_default_scope(scope):
         model = revert_sync_batchnorm(MODELS.build(cfg.model)).train()
+        set_level_embedding(model)
         batch = model.data_preprocessor(
             batch_of(scope, 2, HEIGHT, WIDTH), training=True
         )

@@ -7,6 +7,7 @@ from mmcv.ops import multi_scale_deform_attn
 from mmengine.config import ConfigDict
 from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope
+from small_models import set_level_embedding
 from torch import Tensor
 
 from mmpatchconvnet.experiments.benchmark.batches import batch_of
@@ -66,6 +67,7 @@ def test_it_trains_and_predicts(name: str, tmp_path) -> None:
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(cfg)
+    set_level_embedding(model)
     batch = model.data_preprocessor(batch_of('mmdet', 2, 96, 96), training=True)
 
     loss, terms = model.parse_losses(model(**batch, mode='loss'))
