@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from model_strategies import (
     ALL_VALUES,
@@ -91,7 +91,9 @@ def with_gradient(module: torch.nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 @given(attentions(), DATA, SEEDS)
 def test_attention_is_the_same_one_by_one_and_folded(model, data, seed):
-    x = data.draw(maps(model.settings['in_channels'], longest=40))
+    # Norms enlarge rounding where all values are equal, and refuse a single one.
+    x = data.draw(maps(model.settings['in_channels'], longest=40, values=('noise',)))
+    assume(not len(x) or x[0].numel() > 1)
     layer = model.build(seed)
     y, gradient = with_gradient(layer, x)
     assert y.shape == x.shape and y.isfinite().all() and gradient.isfinite().all()
