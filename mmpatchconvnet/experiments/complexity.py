@@ -34,14 +34,20 @@ def build_model(cfg: Config) -> nn.Module:
 
 
 class WithoutRandomValues(TorchFunctionMode):
-    """Random initial values stay unset: they take most of the time to build a model."""
+    """Random initial values, which take most of the time to build a model, are fixed.
+
+    Normal ones are their mean, as torch draws those outside given bounds again.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if func in (Tensor.uniform_, Tensor.normal_):
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func is Tensor.uniform_:
+            return args[0].zero_()
+        if func is Tensor.normal_:
+            return args[0].fill_(args[1] if args[1:] else kwargs.get('mean', 0))
+        return func(*args, **kwargs)
 
 
 def build_on_meta(cfg: Config) -> nn.Module:
