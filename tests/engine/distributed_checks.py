@@ -100,7 +100,7 @@ class Segmenter(nn.Module):
             in_channels=[3, 3],
             in_index=[0, 1],
             channels=16,
-            num_classes=2,
+            num_classes=3,
             dropout_ratio=0.0,
             pool_scales=(1, 2),
             norm_cfg=dict(type='GN', num_groups=4),
