@@ -8,7 +8,11 @@ import importlib.util
 import platform
 import re
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import (
+    PackageNotFoundError,
+    packages_distributions,
+    version,
+)
 
 from mmpatchconvnet.version import __version__
 
@@ -34,7 +38,8 @@ def distribution_of(module: str) -> str | None:
             with suppress(PackageNotFoundError):
                 version(name)
                 return name
-    return None
+    # A fork under another name; this reads all installed files, so it is tried last.
+    return next(iter(packages_distributions().get(module, ())), None)
 
 
 def describe_version(module: str) -> str:
@@ -52,5 +57,8 @@ def package_versions() -> dict[str, str]:
     versions = {'python': platform.python_version(), 'mmpatchconvnet': __version__}
     for module in (*NEEDED, *HOSTS):
         if importlib.util.find_spec(module) is not None:
-            versions[module] = describe_version(module)
+            try:
+                versions[module] = describe_version(module)
+            except PackageNotFoundError:  # a checkout in PYTHONPATH
+                versions[module] = 'unknown'
     return versions

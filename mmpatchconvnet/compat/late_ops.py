@@ -6,7 +6,7 @@ where that fails. `import mmpatchconvnet` after them repeats these imports.
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -14,27 +14,34 @@ from mmpatchconvnet.compat.finder import ops_are_compiled
 
 
 def bind_late_ops() -> None:
-    """Repeat the failed imports of mmcv's ops in all loaded modules.
-
-    A stub that was handed on to other modules is replaced there too.
-    """
+    """Repeat the failed imports of mmcv's ops in all loaded modules."""
     if 'mmcv' not in sys.modules or 'mmcv.ops' in sys.modules or ops_are_compiled():
         return
-    loaded = [module for module in list(sys.modules.values()) if module is not None]
+    # Anything can be in there, objects without names too.
+    repeat_imports([m for m in sys.modules.values() if isinstance(m, ModuleType)])
+
+
+def repeat_imports(modules: Sequence[ModuleType]) -> None:
+    """Repeat what modules import of mmcv inside `try`.
+
+    A stub that a module defines, and other modules import from it, is replaced there
+    too; a value that means something elsewhere, like False or `nn.Module`, is not.
+    """
     stubs: dict[int, tuple[Any, Any]] = {}  # with the stubs, as their ids must last
     # The others import one of the ops from a module of mmcv that imports it.
-    for module in sorted(loaded, key=lambda module: not is_of_mmcv(module.__name__)):
+    for module in sorted(modules, key=lambda module: not is_of_mmcv(module.__name__)):
         for statement in tried_imports(module):
             before = dict(vars(module))
             try:
                 exec(statement, vars(module))
-            except ImportError:
+            except Exception:  # of any kind: the module did without these imports
                 continue
             for name, op in vars(module).items():
                 stub = before.get(name)
-                if stub is not op and stub is not None:
+                is_own = getattr(stub, '__module__', None) == module.__name__
+                if stub is not op and is_own:
                     stubs[id(stub)] = stub, op
-    for module in loaded:
+    for module in modules:
         for name, value in list(vars(module).items()):
             if id(value) in stubs:
                 setattr(module, name, stubs[id(value)][1])

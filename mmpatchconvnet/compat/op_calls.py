@@ -48,12 +48,15 @@ def kinds_in(built: object) -> set[type]:
 def check_ops(kinds: Iterable[type]) -> None:
     """Raise an error if one of these classes calls an op that is missing.
 
+    An op that a user has set in `mmcv._ext` is not missing.
+
     Raises:
         ops.MissingOpError: It names the op, the class, the device and the remedy.
     """
     on_gpu = torch.cuda.is_available()
+    provided = vars(sys.modules['mmcv._ext']).keys()
     for kind in sorted(kinds, key=lambda kind: kind.__name__):
-        for name in sorted(ops_called(kind, on_gpu) - {*ops.__all__}):
+        for name in sorted(ops_called(kind, on_gpu) - provided):
             device = 'a GPU' if on_gpu else 'a CPU'
             raise ops.MissingOpError(
                 name, f', which {kind.__name__} calls on {device},'
@@ -84,9 +87,12 @@ def ops_called(kind: type, on_gpu: bool) -> frozenset[str]:
                 found.add(attribute)
                 continue
             if attribute and isinstance(value, ModuleType | type):
-                if root_of(value) not in roots:  # asked, it may import something
+                if root_of(value) not in roots:
                     continue
-                value = getattr(value, attribute, None)
+                if isinstance(value, ModuleType):  # asked, it may import something
+                    value = vars(value).get(attribute)
+                else:
+                    value = getattr(value, attribute, None)
             waiting += functions_of(value)
     return frozenset(found)
 

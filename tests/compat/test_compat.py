@@ -10,7 +10,11 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
 from mmpatchconvnet import compat
-from mmpatchconvnet.compat.hosts import describe_version, distribution_of
+from mmpatchconvnet.compat.hosts import (
+    describe_version,
+    distribution_of,
+    package_versions,
+)
 
 
 def test_installing_twice_changes_nothing():
@@ -143,3 +147,17 @@ def test_a_distribution_is_found_by_its_name(distribution, said, monkeypatch, tm
     monkeypatch.setattr(sys, 'path', [str(tmp_path)])
     assert describe_version('mmcv') == said
     assert distribution_of('mmseg') is None
+
+
+def test_a_host_of_another_distribution_has_a_version(monkeypatch, tmp_path):
+    """A fork under another name, and a checkout that is not installed."""
+    folder = tmp_path / 'fork-9.1.dist-info'
+    folder.mkdir()
+    folder.joinpath('METADATA').write_text('Name: fork\nVersion: 9.1\n')
+    folder.joinpath('top_level.txt').write_text('mmdet\n')
+    monkeypatch.setattr(sys, 'path', [str(tmp_path)])
+    monkeypatch.setattr(
+        'importlib.util.find_spec', lambda name: name[:2] == 'mm' or None
+    )
+    versions = package_versions()
+    assert versions['mmdet'] == '9.1 (fork)' and versions['mmseg'] == 'unknown'

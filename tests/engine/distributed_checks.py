@@ -21,7 +21,13 @@ from mmengine.runner import Runner, set_random_seed
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 
-from mmpatchconvnet import AttentionPooling, DeconvPyramid, PatchConvNet, TransCNN
+from mmpatchconvnet import (
+    AttentionPooling,
+    DeconvPyramid,
+    FastUPerHead,
+    PatchConvNet,
+    TransCNN,
+)
 from mmpatchconvnet.checkpoints import CheckpointError
 from mmpatchconvnet.engine.distributed import CPUDataParallel, prepare_processes
 from mmpatchconvnet.engine.finite_steps import BadStepError, FiniteStepsHook
@@ -85,6 +91,27 @@ class Stages(nn.Module):
         return torch.stack([y.square().mean() for y in self.backbone(x)])
 
 
+class Segmenter(nn.Module):
+    """mmseg's UPerHead at the maps' own resolution, over pooled pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = FastUPerHead(
+            in_channels=[3, 3],
+            in_index=[0, 1],
+            channels=16,
+            num_classes=3,
+            dropout_ratio=0.0,
+            pool_scales=(1, 2),
+            norm_cfg=dict(type='GN', num_groups=4),
+            align_corners=False,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.head([F.avg_pool2d(x, 2), F.avg_pool2d(x, 8)])
+        return y.square().mean().view(1)
+
+
 def batch() -> tuple[Tensor, Tensor]:
     """Four pictures and their classes, the same on both ranks."""
     random = torch.Generator().manual_seed(1)
@@ -105,7 +132,7 @@ def half(tensor: Tensor) -> Tensor:
 
 
 def ddp_gives_the_gradients_of_one_process(out: Path) -> None:
-    for kind in (Classifier, Pyramid, Stages):
+    for kind in (Classifier, Pyramid, Stages, Segmenter):
         torch.manual_seed(0)
         whole = kind().double()
         model = CPUDataParallel(copy.deepcopy(whole), device_ids=[0])

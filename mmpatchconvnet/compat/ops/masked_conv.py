@@ -44,4 +44,4 @@ def masked_col2im_forward(
     channels: int,
 ) -> None:
     """Write col (C, N) to the positions (N,) of im (1, C, height, width)."""
-    im[0][:, mask_h_idx, mask_w_idx] = col
+    im[0][:, mask_h_idx, mask_w_idx] = col.to(im.dtype)  # they differ in autocast

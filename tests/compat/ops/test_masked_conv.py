@@ -48,6 +48,16 @@ def test_masked_conv_in_half_precision(dtype) -> None:
     torch.testing.assert_close(output.float(), whole, rtol=0.02, atol=0.05)
 
 
+def test_masked_conv_under_autocast() -> None:
+    """The product has another dtype than the map, as mmcv does not convert either."""
+    given = [tensor.float() for tensor in inputs((3, 3))]
+    with torch.autocast('cpu', torch.bfloat16), torch.no_grad():
+        output = ops.masked_conv2d(*given, 1)
+    torch.testing.assert_close(
+        output, ops.masked_conv2d(*given, 1), rtol=0.02, atol=0.05
+    )
+
+
 def test_masked_conv_edges() -> None:
     maps, mask, weight, bias = inputs((3, 3))
     none = ops.masked_conv2d(maps, torch.zeros_like(mask), weight, bias, 1)

@@ -1,5 +1,7 @@
 """A model that calls an op which is missing is refused when it is built."""
 
+from types import ModuleType
+
 import pytest
 import torch
 from mmcv import ops
@@ -66,6 +68,32 @@ def test_what_is_not_called_is_not_refused(monkeypatch) -> None:
     monkeypatch.setattr('torch.cuda.is_available', lambda: True)
     with pytest.raises(MissingOpError, match=r'three_nn_forward.* on a GPU'):
         MODELS.build(dict(type=OnGPU))
+
+
+def test_an_op_that_the_user_adds_is_not_missing(monkeypatch) -> None:
+    monkeypatch.setattr('mmcv._ext.nms_rotated', torch.nn.Identity(), raising=False)
+    assert TASK_UTILS.build(dict(type=Rotated))
+
+
+class Lazy(ModuleType):
+    """A module that imports what it is asked for."""
+
+    def __getattr__(self, name: str) -> None:
+        if name == 'rarely_needed':
+            raise ModuleNotFoundError(name)
+        raise AttributeError(name)
+
+
+lazy = Lazy(__name__)
+
+
+class CallsLazy(nn.Module):
+    def forward(self, x):
+        return lazy.rarely_needed(x)
+
+
+def test_reading_a_model_imports_nothing() -> None:
+    assert MODELS.build(dict(type=CallsLazy))
 
 
 @pytest.mark.parametrize('on_gpu', [False, True])
