@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from functools import cache, wraps
 from itertools import pairwise
-from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -115,10 +115,10 @@ def globals_in(function: FunctionType, on_gpu: bool) -> Iterator[tuple[Any, str]
 
 def functions_of(value: Any) -> list[FunctionType]:
     """A function, or the methods of an autograd function; [] for anything else."""
-    if isinstance(value, BuiltinMethodType):  # `apply` of an autograd function
-        value = value.__self__
-    if isinstance(value, type) and issubclass(value, torch.autograd.Function):
-        return methods_of(value)
+    # `apply` of an autograd function, which older torch writes in Python.
+    owner = getattr(value, '__self__', value)
+    if isinstance(owner, type) and issubclass(owner, torch.autograd.Function):
+        return methods_of(owner)
     if isinstance(value, MethodType):  # of a class
         value = value.__func__
     return [inspect.unwrap(value)] if isinstance(value, FunctionType) else []
