@@ -41,7 +41,7 @@ test: $(READY)  ## every test, in two processes
 test-fast: $(READY)  ## the tests that take seconds
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
-test-long: $(READY)  ## 300 random cases of each property instead of 25; takes hours
+test-long: $(READY)  ## 300 random cases of each property instead of 25; an hour or two
 	$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile long
 
 test-hosts: $(HOSTS:%=test-%)  ## with each host alone, the tests that need no other
