@@ -15,7 +15,9 @@ from mmpatchconvnet.compat.finder import ops_are_compiled
 
 def bind_late_ops() -> None:
     """Repeat the failed imports of mmcv's ops in all loaded modules."""
-    if 'mmcv' not in sys.modules or 'mmcv.ops' in sys.modules or ops_are_compiled():
+    if sys.modules.get('mmcv') is None:  # not imported, or it must not be
+        return
+    if 'mmcv.ops' in sys.modules or ops_are_compiled():
         return
     # Anything can be in there, objects without names too.
     repeat_imports([m for m in sys.modules.values() if isinstance(m, ModuleType)])
