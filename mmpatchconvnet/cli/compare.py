@@ -18,7 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='CONFIG',
         help='a config file, or PACKAGE::FOLDER/NAME.py; all need the same data',
     )
-    option('--data-root', type=Path, required=True, help='folder of the data')
+    option(
+        '--data-root',
+        nargs='+',
+        type=Path,
+        required=True,
+        dest='data_roots',
+        metavar='PATH',
+        help='folder of the data; several, such as the folds of tools/make_folds.py, '
+        'for cross-validation',
+    )
     option(
         '--seeds',
         nargs='+',
@@ -39,10 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path('work_dirs/comparison'),
         help='each run gets a subfolder of it (%(default)s)',
     )
+    option(
+        '--score-training',
+        action='store_true',
+        help='also score each model on its training pictures',
+    )
 
 
 def run(
-    configs: list[Path], seeds: list[int], data_root: Path, rows: Path, work_dir: Path
+    configs: list[Path],
+    seeds: list[int],
+    data_roots: list[Path],
+    rows: Path,
+    work_dir: Path,
+    score_training: bool,
 ) -> None:
     from rich.console import Console
 
@@ -51,6 +70,9 @@ def run(
 
     console = Console(highlight=False)
     with exit_on(ValueError, OSError, TrainingError):
-        table = draw_scores(compare(configs, seeds, data_root, rows, work_dir, console))
+        measured = compare(
+            configs, seeds, data_roots, rows, work_dir, console, score_training
+        )
+    table = draw_scores(measured)
     console.print(f'\n{table}', markup=False, soft_wrap=True)
     console.print(f'Every run is a row of {rows}', markup=False, soft_wrap=True)

@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -28,6 +29,7 @@ from mmpatchconvnet.experiments.complexity import (
 from mmpatchconvnet.experiments.rows import append_row, read_rows
 from mmpatchconvnet.experiments.runs import logged_values, newest_log, run_training
 from mmpatchconvnet.experiments.tables import markdown
+from mmpatchconvnet.experiments.training_score import score_training_pictures
 
 # Key of a score in the log -> its name in tables, and its factor to percent.
 SCORES = {
@@ -38,6 +40,7 @@ SCORES = {
     'coco/segm_mAP': ('mask AP', 100),
     'coco/segm_mAP_50': ('mask AP50', 100),
 }
+MAIN_SCORES = ('accuracy/top1', 'mIoU', 'coco/segm_mAP', 'coco/bbox_mAP')
 
 # Top-level keys of a config that decide a score: model, data and schedule.
 RECIPE_KEYS = (
@@ -57,24 +60,27 @@ SOFTWARE = ('torch', 'mmengine', 'mmcv', *HOSTS, 'mmpatchconvnet')
 def compare(
     configs: Sequence[Path],
     seeds: Sequence[int],
-    data_root: Path,
+    data_roots: Sequence[Path],
     rows_file: Path,
     work_dir: Path,
     console: Console,
+    score_training: bool = False,
 ) -> list[dict[str, str]]:
-    """Train every config with every seed and append a row for each to a CSV file.
+    """Train every config with every seed on each data set, and append rows to a file.
 
     A run that already has a row is skipped. So a comparison can be stopped and resumed,
     or split between two processes with different configs.
 
     Args:
         configs: Config files, or `PACKAGE::FOLDER/NAME.py`, with different names; all
-            need the data at `data_root`.
+            need data in the same layout.
         seeds: Seeds of all random numbers.
-        data_root: Folder of the data.
+        data_roots: Folders of the data, with different names: several for
+            cross-validation, see `datasets/folds.py`.
         rows_file: The CSV file.
         work_dir: Each run gets a folder in it.
         console: Where progress is shown.
+        score_training: Also score each model on its training pictures.
 
     Returns:
         The rows of these configs and seeds.
@@ -86,24 +92,30 @@ def compare(
     """
     for config in configs:
         settings_of(config)  # raises before any training
-    runs = [(seed, config) for seed in seeds for config in configs]
+    runs = list(product(seeds, data_roots, configs))
     rows = []
-    for number, (seed, config) in enumerate(runs, 1):
+    for number, (seed, data_root, config) in enumerate(runs, 1):
         settings = settings_of(config)  # read again, hours later
-        row = find_row(read_rows(rows_file), config, seed, settings['recipe'])
+        key = dict(config=config.stem, data=data_root.name, seed=str(seed))
+        row = find_row(read_rows(rows_file), key, settings['recipe'])
         if row is None:
             run = run_training(
-                f'{number}/{len(runs)} {config.stem}, seed {seed}',
+                f'{number}/{len(runs)} {config.stem}, {data_root.name}, seed {seed}',
                 config,
                 data_root,
-                work_dir / config.stem / f'seed{seed}',
+                work_dir / config.stem / data_root.name / f'seed{seed}',
                 console,
                 ['--seed', str(seed)],
             )
+            training = ''
+            if score_training:
+                training = main_score(
+                    score_training_pictures(config, data_root, run.work_dir, console)
+                )
             row = {
-                'config': config.stem,
-                'seed': str(seed),
+                **key,
                 **scores_of(run.work_dir),
+                'on training pictures': training,
                 **settings,
                 **run_details_of(run.work_dir),
             }
@@ -174,6 +186,12 @@ def scores_of(work_dir: Path) -> dict[str, str]:
     return scores
 
 
+def main_score(metrics: dict[str, float]) -> str:
+    """The score of the task: top-1, mIoU, mask AP or, without masks, box AP."""
+    key = next(key for key in MAIN_SCORES if key in metrics)
+    return f'{metrics[key] * SCORES[key][1]:.2f}'
+
+
 def run_details_of(work_dir: Path) -> dict[str, str]:
     """Speed, machine and software of a run."""
     environment = json.loads((newest_log(work_dir) / 'environment.json').read_text())
@@ -189,16 +207,22 @@ def run_details_of(work_dir: Path) -> dict[str, str]:
 
 
 def find_row(
-    rows: Iterable[dict[str, str]], config: Path, seed: int, recipe: str
+    rows: Iterable[dict[str, str]], key: dict[str, str], recipe: str
 ) -> dict[str, str] | None:
-    """The row of a run, or None; a row of another recipe is an error."""
+    """The row of a run, or None; a row of another recipe is an error.
+
+    Args:
+        rows: Rows that `compare` has written.
+        key: The columns `config`, `data` and `seed` of the run.
+        recipe: The column `recipe`.
+    """
     for row in rows:
-        if (row['config'], row['seed']) == (config.stem, str(seed)):
+        if row.items() >= key.items():
             if row['recipe'] != recipe:
                 raise ValueError(
-                    f'there is a row of {config.stem} with seed {seed}, but the config '
-                    'or its base in a host has changed since: remove the row, or give '
-                    'another file to --rows.'
+                    f'there is a row of {key["config"]} with seed {key["seed"]} on '
+                    f'{key["data"]}, but the config or its base in a host has changed '
+                    'since: remove the row, or give another file to --rows.'
                 )
             return row
     return None
@@ -216,21 +240,21 @@ def draw_scores(rows: Iterable[dict[str, str]], pattern: str = '') -> str:
     for row in rows:
         if re.search(pattern, row['config']):
             by_config.setdefault(row['config'], []).append(row)
-    scores = [title for title, _ in SCORES.values()]
+    scores = [*(title for title, _ in SCORES.values()), 'on training pictures']
     lines = [
         [
             f'`{config}`',
             in_units(runs[0]['backbone parameters'], 1e6),
             in_units(runs[0]['multiply-adds'], 1e9),
             *(
-                mean_and_deviation([float(run[t]) for run in runs if run[t]])
+                mean_and_deviation([float(run[t]) for run in runs if run.get(t)])
                 for t in scores
             ),
             str(len(runs)),
         ]
         for config, runs in by_config.items()
     ]
-    titles = ['config', 'backbone, M', 'multiply-adds, G', *scores, 'seeds']
+    titles = ['config', 'backbone, M', 'multiply-adds, G', *scores, 'runs']
     return markdown(titles, lines)
 
 

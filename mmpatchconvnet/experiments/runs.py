@@ -48,18 +48,39 @@ def run_training(
         TrainingError: The training has failed.
     """
     folders = ['--data-root', str(data_root), '--work-dir', str(work_dir)]
-    command = ['mmpatchconvnet', 'train', str(config), *folders, *options]
+    arguments = ['train', str(config), *folders, *options]
+    quiet = ['--quiet'] if console.is_terminal else []
+    start = time.monotonic()
+    command = run_command(name, arguments, console, quiet)
+    return TrainingRun(work_dir, time.monotonic() - start, command)
+
+
+def run_command(
+    name: str, arguments: Sequence[str], console: Console, hidden: Sequence[str] = ()
+) -> str:
+    """Run an `mmpatchconvnet` command in its own process, on this terminal.
+
+    Args:
+        name: Name of the run, to be shown.
+        arguments: The command and its arguments.
+        console: Where they are shown.
+        hidden: Further arguments, not shown.
+
+    Returns:
+        The command, as shown.
+
+    Raises:
+        TrainingError: It has failed.
+    """
+    command = ['mmpatchconvnet', *arguments]
     shown = shlex.join(command)
     console.print(f'\n[bold]{escape(name)}[/]: {escape(shown)}', soft_wrap=True)
-    if console.is_terminal:
-        command.append('--quiet')
-    start = time.monotonic()
-    status = subprocess.call([sys.executable, '-m', *command])
+    status = subprocess.call([sys.executable, '-m', *command, *hidden])
     if status:
         raise TrainingError(
             f'{name} has failed with exit status {status}: the reason is above.'
         )
-    return TrainingRun(work_dir, time.monotonic() - start, shown)
+    return shown
 
 
 def newest_log(work_dir: Path) -> Path:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mmpatchconvnet.compat.hosts import HOSTS, package_versions
 from mmpatchconvnet.datasets import write_scenes
+from mmpatchconvnet.datasets.folds import by_name, write_folds
 from mmpatchconvnet.engine.launch import load_config
 from mmpatchconvnet.engine.provenance import (
     git_state,
@@ -54,7 +55,7 @@ def row(config: str, **scores: str) -> dict[str, str]:
 def test_seeds_become_mean_and_deviation():
     rows = [row('a', mIoU='50'), row('b', mIoU='40'), row('a', mIoU='52')]
     assert draw_scores(rows).splitlines() == [
-        '| config | backbone, M | multiply-adds, G | mIoU | seeds |',
+        '| config | backbone, M | multiply-adds, G | mIoU | runs |',
         '| --- | --- | --- | --- | --- |',
         '| `a` | 1.50 | 2.00 | 51.0 ± 1.4 | 2 |',
         '| `b` | 1.50 | 2.00 | 40.0 | 1 |',
@@ -64,7 +65,7 @@ def test_seeds_become_mean_and_deviation():
 def test_empty_columns_are_left_out():
     rows = [row('a', mIoU='50'), row('b'), row('c', **{'mask AP': '30'})]
     table = draw_scores(rows, '^[ab]').splitlines()
-    assert table[0] == '| config | backbone, M | multiply-adds, G | mIoU | seeds |'
+    assert table[0] == '| config | backbone, M | multiply-adds, G | mIoU | runs |'
     assert table[3] == '| `b` | 1.50 | 2.00 |  | 1 |'
     assert len(table) == 4
 
@@ -76,11 +77,13 @@ def test_tables_are_replaced_and_the_rest_of_the_page_is_not():
 
 
 def test_a_row_of_another_recipe_is_an_error(tmp_path):
-    rows = [dict(config='a', seed='0', recipe='one')]
-    assert find_row(rows, Path('a.py'), 1, 'one') is None
-    assert find_row(rows, Path('a.py'), 0, 'one') is rows[0]
-    with pytest.raises(ValueError, match=r'a with seed 0.*--rows'):
-        find_row(rows, Path('a.py'), 0, 'two')
+    key = dict(config='a', data='fold0', seed='0')
+    rows = [dict(key, recipe='one')]
+    for column in key:
+        assert find_row(rows, {**key, column: 'other'}, 'one') is None
+    assert find_row(rows, key, 'one') is rows[0]
+    with pytest.raises(ValueError, match=r'a with seed 0 on fold0.*--rows'):
+        find_row(rows, key, 'two')
     append_row(tmp_path / 'rows.csv', rows[0])
     with pytest.raises(ValueError, match=r'config, steps.*--rows'):
         append_row(tmp_path / 'rows.csv', dict(config='a', steps='3'))
@@ -236,19 +239,24 @@ def test_the_recipe_is_read_before_a_host_changes_the_config():
 @pytest.mark.cls
 @pytest.mark.slow
 def test_a_run_with_a_row_is_skipped(tmp_path):
-    data = write_scenes(tmp_path / 'scenes', num_train=8, num_val=4) / 'classes'
+    scenes = write_scenes(tmp_path / 'scenes', num_train=8, num_val=4) / 'classes'
+    folds = write_folds(scenes, tmp_path / 'folds', by_name('[0-9]+'), 2)
     config = tmp_path / 'tiny.py'
     base = ROOT / 'configs/demo/classifier_patchconvnet-tiny_scenes.py'
     config.write_text(TINY.format(base=base))
     rows_file = tmp_path / 'rows.csv'
     console = Console(file=io.StringIO())
     for _ in range(2):
-        (row,) = compare([config], [3], data, rows_file, tmp_path / 'runs', console)
-    (only,) = read_rows(rows_file)
-    assert only == row
-    assert (only['config'], only['seed'], only['steps'], only['batch']) == (
-        'tiny', '3', '4', '4',
-    )  # fmt: skip
-    assert 0 <= float(only['top-1']) <= 100
-    assert int(only['multiply-adds']) > 0 and only['torch']
-    assert only['commit'] == short_commit(git_state(ROOT))
+        rows = compare(
+            [config], [3], folds, rows_file, tmp_path / 'runs', console, True
+        )
+    assert read_rows(rows_file) == rows
+    assert [row['data'] for row in rows] == ['fold0', 'fold1']
+    for row in rows:
+        assert (row['config'], row['seed'], row['steps'], row['batch']) == (
+            'tiny', '3', '4', '4',
+        )  # fmt: skip
+        assert 0 <= float(row['top-1']) <= 100
+        assert 0 <= float(row['on training pictures']) <= 100
+        assert int(row['multiply-adds']) > 0 and row['torch']
+        assert row['commit'] == short_commit(git_state(ROOT))
