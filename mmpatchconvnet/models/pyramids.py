@@ -1,4 +1,4 @@
-"""Necks that turn the stride-16 maps of a column into a pyramid.
+"""Necks that turn the maps of a column, all of one stride, into a pyramid.
 
 - `DeconvPyramid`: one operation for each tap, the recipe of XCiT
   (https://github.com/facebookresearch/xcit) and BEiT, which the authors of PatchConvNet
@@ -12,6 +12,7 @@ All three have the same arguments and work with any column of one width and stri
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 from mmpatchconvnet.models.strict_init import StrictModule
 from mmpatchconvnet.registry import MODELS
 
-SCALES = (4, 2, 1, 0.5)
+SCALES = (8, 4, 2, 1, 0.5, 0.25, 0.125)
+STRIDES = (4, 8, 16, 32)
 
 
 class Pyramid(StrictModule):
@@ -29,15 +31,18 @@ class Pyramid(StrictModule):
     Args:
         in_channels: Width C of the column.
         out_channels: Width of every level; None keeps C.
-        scales: Size of each level relative to the taps, out of 4, 2, 1 and 0.5.
+        scales: Size of each level relative to the taps, a power of two from 8 to 1/8;
+            None makes the levels of strides 4, 8, 16 and 32: (4, 2, 1, 0.5) for a column
+            of stride 16, (2, 1, 0.5, 0.25) for one of stride 8.
         norm_cfg: Norm between and after convolutions, also for the stem's maps. None is
             BatchNorm, and in `SimplePyramid` LayerNorm, as in ViTDet.
         stem_channels: Widths of the stem's maps, which come before the taps, finest
             first. Each is projected by a 1x1 convolution with norm (the stem has no
             norm, so its values are small) and added to its level. This gives small
-            objects the detail that a stride-16 column has lost.
+            objects the detail that the column has lost.
         stem_scales: The scales of their levels; None means the first ones of `scales`,
             so `stem_channels=(C / 4, C / 2)` are the strides 4 and 8.
+        patch_size: Stride of the column, see `PatchConvNet`.
         init_cfg: Initialization of mmengine.
 
     Raises:
@@ -51,14 +56,18 @@ class Pyramid(StrictModule):
         self,
         in_channels: int,
         out_channels: int | None = None,
-        scales: Sequence[float] = SCALES,
+        scales: Sequence[float] | None = None,
         norm_cfg: dict | None = None,
         stem_channels: Sequence[int] = (),
         stem_scales: Sequence[float] | None = None,
+        patch_size: int = 16,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.name = type(self).__name__
+        self.patch_size = patch_size
+        if scales is None:
+            scales = [scale_of(stride, patch_size) for stride in STRIDES]
         unknown = [scale for scale in scales if scale not in SCALES]
         if unknown or not scales or len(set(scales)) < len(scales):
             raise ValueError(
@@ -160,6 +169,16 @@ class Pyramid(StrictModule):
             )
 
 
+def scale_of(stride: int, patch_size: int) -> float:
+    """The scale of the level of a stride, behind a column of stride `patch_size`."""
+    return patch_size // stride if patch_size >= stride else patch_size / stride
+
+
+def num_doublings(scale: float) -> int:
+    """How often a scale above 1 doubles the size; 0 for others."""
+    return max(int(scale).bit_length() - 1, 0)
+
+
 def named_sequential(**steps: nn.Module) -> nn.Sequential:
     """A Sequential with named parts; checkpoints depend on the names."""
     return nn.Sequential(OrderedDict(steps))
@@ -170,9 +189,23 @@ def upsample(in_channels: int, out_channels: int) -> nn.Module:
     return nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
 
 
-def downsample() -> nn.Module:
-    """Half the size, rounded up, so that the smallest map keeps a cell."""
-    return nn.MaxPool2d(2, stride=2, ceil_mode=True)
+def upsampling(widths: Sequence[int], norm_cfg: dict) -> dict[str, nn.Module]:
+    """Transposed convolutions from width to width, with norm and GELU between."""
+    steps: dict[str, nn.Module] = {}
+    count = len(widths) - 1
+    for number, (width, out) in enumerate(pairwise(widths), 1):
+        steps[f'up{number}' if count > 1 else 'up'] = upsample(width, out)
+        if number < count:
+            prefix = f'up{number}_' if number > 1 else ''
+            steps[f'{prefix}norm'] = build_norm_layer(norm_cfg, out)[1]
+            steps[f'{prefix}act'] = nn.GELU()
+    return steps
+
+
+def downsample(scale: float) -> nn.Module:
+    """A part of the size, rounded up, so that the smallest map keeps a cell."""
+    size = round(1 / scale)
+    return nn.MaxPool2d(size, stride=size, ceil_mode=True)
 
 
 def project(in_channels: int, out_channels: int) -> nn.Module:
@@ -186,9 +219,9 @@ def project(in_channels: int, out_channels: int) -> nn.Module:
 class DeconvPyramid(Pyramid):
     """One operation for each tap: the first tap makes the first level.
 
-    Scale 4 is two transposed convolutions with norm and GELU between, 2 is one, 1 is
-    the tap itself and 0.5 a max-pool; the last two get a 1x1 convolution if
-    `out_channels` differs from `in_channels`. Arguments: see `Pyramid`.
+    Scale 8 is three transposed convolutions with norm and GELU between, 4 is two, 2 is
+    one, 1 is the tap itself and smaller ones are a max-pool; the last two get a 1x1
+    convolution if `out_channels` differs from `in_channels`. Arguments: see `Pyramid`.
 
     Example:
         >>> import torch
@@ -206,29 +239,21 @@ class DeconvPyramid(Pyramid):
 
     def build_level(self, scale: float, norm_cfg: dict) -> nn.Module:
         width, out = self.in_channels, self.out_channels
-        if scale == 4:
-            norm = build_norm_layer(norm_cfg, width)[1]
-            return named_sequential(
-                up1=upsample(width, width),
-                norm=norm,
-                act=nn.GELU(),
-                up2=upsample(width, out),
-            )
-        if scale == 2:
-            return named_sequential(up=upsample(width, out))
-        if scale == 1:
-            return named_sequential(project=project(width, out))
-        return named_sequential(pool=downsample(), project=project(width, out))
+        if scale > 1:
+            widths = [width] * num_doublings(scale) + [out]
+            return named_sequential(**upsampling(widths, norm_cfg))
+        pool = dict(pool=downsample(scale)) if scale < 1 else {}
+        return named_sequential(**pool, project=project(width, out))
 
 
 @MODELS.register_module()
 class SimplePyramid(Pyramid):
     """All levels from the last tap; earlier taps are accepted but not used.
 
-    Transposed convolutions that halve the width at each step (two with norm and GELU
-    between for scale 4) or a max-pool, then a 1x1 and a 3x3 convolution, each with its
-    norm. Arguments: see `Pyramid`; `norm_cfg` is LayerNorm unless given, and
-    `in_channels` is a multiple of 4.
+    Transposed convolutions that halve the width at each step, with norm and GELU
+    between, or a max-pool, then a 1x1 and a 3x3 convolution, each with its norm.
+    Arguments: see `Pyramid`; `norm_cfg` is LayerNorm unless given, and `in_channels` is
+    a multiple of the largest scale.
 
     Example:
         >>> import torch
@@ -251,26 +276,14 @@ class SimplePyramid(Pyramid):
         def norm(width: int) -> nn.Module:
             return build_norm_layer(norm_cfg, width)[1]
 
-        width, out = self.in_channels, self.out_channels
-        half, quarter = width // 2, width // 4
-        resize: dict[str, nn.Module] = {}
-        resized_width = width
-        if scale == 4:
-            resize = dict(
-                up1=upsample(width, half),
-                norm=norm(half),
-                act=nn.GELU(),
-                up2=upsample(half, quarter),
-            )
-            resized_width = quarter
-        elif scale == 2:
-            resize = dict(up=upsample(width, half))
-            resized_width = half
-        elif scale < 1:
-            resize = dict(pool=downsample())
+        out = self.out_channels
+        widths = [self.in_channels >> i for i in range(num_doublings(scale) + 1)]
+        resize = upsampling(widths, norm_cfg)
+        if scale < 1:
+            resize = dict(pool=downsample(scale))
         return named_sequential(
             **resize,
-            conv1=nn.Conv2d(resized_width, out, 1, bias=False),
+            conv1=nn.Conv2d(widths[-1], out, 1, bias=False),
             norm1=norm(out),
             conv2=nn.Conv2d(out, out, 3, padding=1, bias=False),
             norm2=norm(out),
@@ -301,4 +314,4 @@ class ResizePyramid(Pyramid):
             )
         if scale > 1:
             return nn.Upsample(scale_factor=scale, mode='bilinear')
-        return downsample() if scale < 1 else nn.Identity()
+        return downsample(scale) if scale < 1 else nn.Identity()

@@ -146,19 +146,26 @@ class FoldedStem(nn.Module):
         super().__init__()
         # In channels-last memory, so that all blocks get maps of one layout: one
         # compiled code serves them.
-        self.convs = stem.convs.to(memory_format=torch.channels_last)
+        stem = stem.to(memory_format=torch.channels_last)
+        self.convs, self.projection = stem.convs, stem.projection
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """The maps of strides 2, 4 and 8, after their GELU, and of stride 16."""
+        """The maps of strides 2, 4 and so on, after their GELU, and of the column."""
+        *inner, last = stem_steps(self)
         maps = []
-        for conv in self.convs[:-1]:
+        for conv in inner:
             x = (
                 cpu.conv_act(x, conv, 'gelu')
                 if cpu.can_run(x, conv.weight)
                 else F.gelu(conv(x))
             )
             maps.append(x)
-        return [*maps, self.convs[-1](x)]
+        return [*maps, last(x)]
+
+
+def stem_steps(stem: Any) -> list[nn.Module]:
+    """All convolutions of a stem, in order."""
+    return [*stem.convs, *([stem.projection] if stem.projection else [])]
 
 
 def scale_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
