@@ -1,6 +1,7 @@
 """Loading checkpoints strictly."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ def load_weights(
     prefix: str = '',
     optional: str | None = None,
     content: Any = None,
+    fit: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
 ) -> None:
     """Load a checkpoint of this model; an unexpected or missing key is an error.
 
@@ -37,6 +39,7 @@ def load_weights(
         prefix: Take only the keys that start with it, without it.
         optional: A pattern of keys that the checkpoint may hold and the model lacks.
         content: The content of the checkpoint, if it has been read already.
+        fit: Returns the weights to load instead of those of the checkpoint.
 
     Raises:
         CheckpointError: There is no such file, or its keys or shapes are not the
@@ -55,6 +58,8 @@ def load_weights(
             for key, value in weights.items()
             if key in own or not re.match(optional, key)
         }
+    if fit:
+        weights = fit(weights)
     part = f' under {prefix!r}' if prefix else ''
     subject = f'{path}{part} does not fit {type(model).__name__}'
     remedy = 'give the checkpoint and the config of one model'

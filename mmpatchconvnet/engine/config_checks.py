@@ -184,12 +184,21 @@ def own_num_classes(part: dict, path: str) -> Iterator[tuple[str, int]]:
 def check_features(model: nn.Module) -> None:
     """Run one small image through the backbone and neck of this package.
 
-    A pyramid that gets a wrong number or width of maps raises here, before training.
+    A pyramid that gets a wrong number or width of maps, or was built for a column of
+    another stride, raises here, before training.
     """
     backbone: Any = getattr(model, 'backbone', None)
     neck: Any = getattr(model, 'neck', None)
     if not hasattr(backbone, 'stem_indices'):  # not ours: its input is unknown
         return
+    stride = getattr(backbone, 'patch_size', None)
+    for module in neck.modules() if stride and neck is not None else ():
+        built_for = getattr(module, 'patch_size', stride)
+        if built_for != stride:
+            raise ConfigError(
+                f'{type(module).__name__} is built for a column of stride {built_for}, '
+                f'but the backbone has {stride}: set its patch_size={stride}.'
+            )
     weight = backbone.stem.convs[0].weight
     training = model.training
     model.eval()

@@ -9,11 +9,12 @@ The column here is only the trunk. The paper's attention pooling is the neck
 builds a parameter that it does not train.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmpatchconvnet.models.backbone import (
@@ -45,6 +46,7 @@ ARCHITECTURES: dict[str, dict] = {
 }
 
 PATCH_SIZES = (4, 8, 16, 32)
+PROJECTION = 'stem.projection.weight'
 
 
 class ConvStem(nn.Module):
@@ -68,7 +70,7 @@ class ConvStem(nn.Module):
         )
         self.projection = (
             nn.Conv2d(widths[-1], embed_dims, 1, bias=False)
-            if widths[-1] < embed_dims
+            if patch_size < 16
             else None
         )
 
@@ -231,6 +233,25 @@ class PatchConvNet(Backbone):
                 taps.append(x)
         return x, taps
 
+    def fit_weights(self, path: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of a column of another stride; the end of the stem stays as it is."""
+        given = {key for key in weights if key.startswith('stem.')}
+        own = stem_keys(self.patch_size)
+        for patch_size in PATCH_SIZES:
+            if given == stem_keys(patch_size) and given != own:
+                fitting = (own & given) - {PROJECTION}  # which has other widths
+                new, left_out = own - fitting, given - fitting
+                print_log(
+                    f'{path} is of stride {patch_size}, the column of '
+                    f'{self.patch_size}: new is {names(new)}, left out is '
+                    f'{names(left_out)}.',
+                    'current',
+                )
+                kept = {k: v for k, v in weights.items() if k not in left_out}
+                state = self.state_dict()
+                return {**kept, **{key: state[key] for key in new}}
+        return weights
+
     def foldable(self) -> dict[str, list[str]]:
         stem = [] if isinstance(self.stem, FoldedStem) else ['stem']
         blocks = [f'blocks.{i}' for i in range(len(self.blocks))]
@@ -253,6 +274,17 @@ class PatchConvNet(Backbone):
 
     def block_number(self, name: Sequence[str]) -> int:
         return int(name[0])
+
+
+def stem_keys(patch_size: int) -> set[str]:
+    """The keys of a stem, by stride."""
+    count = patch_size.bit_length() - 1
+    convs = {f'stem.convs.{i}.weight' for i in range(count)}
+    return convs | ({PROJECTION} if patch_size < 16 else set())
+
+
+def names(keys: Iterable[str]) -> str:
+    return ', '.join(sorted(keys)) or 'nothing'
 
 
 def resolve_arch(arch: str | dict) -> dict:

@@ -1,10 +1,11 @@
 """Strict initialization: a checkpoint in `init_cfg` must fit."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from mmengine.model import BaseModule, PretrainedInit, initialize, update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
-from torch import nn
+from torch import Tensor, nn
 
 from mmpatchconvnet.checkpoints import load_weights, read_weights
 
@@ -25,6 +26,13 @@ class StrictModule(BaseModule):
 
         For subclasses that can name it; whether the keys fit is checked afterwards.
         """
+
+    def fit_weights(self, path: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights to load instead of those of a checkpoint, for related models.
+
+        For subclasses; they log what they leave out and what is new.
+        """
+        return weights
 
     def init_weights(self) -> None:
         """Initialize as `init_cfg` says, from checkpoints last, as mmengine does.
@@ -55,9 +63,11 @@ class StrictPretrained(PretrainedInit):
         prefix = f'{self.prefix.rstrip(".")}.' if self.prefix else ''
         optional = getattr(module, 'optional_keys', None)  # an override is any module
         content = read_weights(self.checkpoint)
+        fit = None
         if isinstance(module, StrictModule):
             module.check_weights(self.checkpoint, content)
-        load_weights(module, self.checkpoint, prefix, optional, content)
+            fit = partial(module.fit_weights, self.checkpoint)
+        load_weights(module, self.checkpoint, prefix, optional, content, fit)
         if hasattr(module, '_params_init_info'):  # mmengine's log of initializations
             update_init_info(module, init_info=self._get_init_info())
 

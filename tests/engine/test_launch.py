@@ -210,6 +210,19 @@ def test_a_pyramid_with_too_few_maps_says_so_before_training():
     check_features(nn.Linear(1, 1))  # a model without a backbone passes
 
 
+@pytest.mark.det
+def test_a_pyramid_for_another_stride_says_so_before_training():
+    import mmdet.models  # noqa: F401 (fills the registry)
+
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(DEMO / 'mask-rcnn_patchconvnet-tiny_scenes.py')
+    cfg.model.backbone.arch.patch_size = 8
+    with pytest.raises(ConfigError, match=r'DeconvPyramid .*stride 16.* patch_size=8'):
+        check_features(MODELS.build(cfg.model))
+    cfg.model.neck[0].patch_size = 8
+    check_features(MODELS.build(cfg.model))
+
+
 def test_values_of_numpy_can_be_read_again(tmp_path):
     path = tmp_path / 'config.py'
     path.write_text(
