@@ -31,8 +31,8 @@ class Pyramid(StrictModule):
     Args:
         in_channels: Width C of the column.
         out_channels: Width of every level; None keeps C.
-        scales: Size of each level relative to the taps, a power of two from 8 to 1/8;
-            None makes the levels of strides 4, 8, 16 and 32: (4, 2, 1, 0.5) for a column
+        scales: Size of each level relative to the taps, a power of two from 8 to 1/8.
+            None is the strides 4, 8, 16 and 32: (4, 2, 1, 0.5) behind a column
             of stride 16, (2, 1, 0.5, 0.25) for one of stride 8.
         norm_cfg: Norm between and after convolutions, also for the stem's maps. None is
             BatchNorm, and in `SimplePyramid` LayerNorm, as in ViTDet.

@@ -96,8 +96,9 @@ ABLATED = {
     'token-per-class': r'model\.(neck|head)',
     'average-pooling': r'model\.(neck|head)',
     'slow-pooling': r'optim_wrapper\.paramwise_cfg',
-    # Another depth and width.
-    '': r'model\.backbone\.(arch|out_indices)|model\..*\.(in|stem)_channels',
+    # Another depth, width and stride.
+    '': r'model\.backbone\.(arch|out_indices)|'
+    r'model\..*\.((in|stem)_channels|patch_size)',
 }
 COMPARED = r'model\.(backbone|neck)|model\..*in_channels'
 FAIR = [p for p in CONFIGS if p.parent.name not in SMALL and p not in PAPER]
@@ -291,22 +292,26 @@ def test_dense_transcnn_has_its_own_weights_and_widths(arch):
     )
 
 
-@pytest.mark.parametrize('arch', ['s60', 's120', 'b60', 'b120', 'l120'])
+@pytest.mark.parametrize('arch', ['s60', 's60-p8', 's120', 'b60', 'b120', 'l120'])
 def test_columns_have_their_own_weights_and_taps_as_in_xcit(arch):
     column = Config.fromfile(ROOT / f'configs/_base_/columns/{arch}.py').column
-    depth = int(arch[1:])
-    assert column.arch == arch
+    name, *small_stride = arch.split('-')
+    depth = int(name[1:])
+    if small_stride:
+        assert column.arch == dict(embed_dims=384, depth=depth, patch_size=8)
+    else:
+        assert column.arch == arch
     assert column.out_indices == tuple(
         depth * third // 6 - 1 for third in (2, 3, 4, 6)
     )  # 1/3, 1/2, 2/3 and all
     rates = dict(s60=0.05, s120=0.1, b60=0.15, b120=0.15, l120=0.15)
-    assert column.drop_path_rate == rates[arch]
+    assert column.drop_path_rate == rates[name]
     if arch == 'l120':
         assert 'init_cfg' not in column
         return
-    scheme, name = column.init_cfg.checkpoint.split('://')
-    assert scheme == 'deit' and name in OFFICIAL_FILES
-    assert name.startswith(f'{arch}_')
+    scheme, file = column.init_cfg.checkpoint.split('://')
+    assert scheme == 'deit' and file in OFFICIAL_FILES
+    assert file.startswith(f'{name}_')
 
 
 def test_columns_keep_three_maps_of_a_block_for_the_backward_pass():

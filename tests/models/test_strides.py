@@ -1,4 +1,4 @@
-"""Columns of strides 4 to 32, the pyramids behind them, and weights of other strides."""
+"""Columns of strides 4 to 32, their pyramids, and weights of other strides."""
 
 import logging
 from math import ceil

@@ -6,6 +6,7 @@ Nothing is imported here, so that `mmpatchconvnet benchmark --help` is quick.
 CONFIGS = {
     'classifier': {
         's60': 'mmpatchconvnet::patchconvnet/patchconvnet-s60_16xb64_in1k.py',
+        's60-p8': 'mmpatchconvnet::patchconvnet/patchconvnet-s60-p8_16xb64_in1k.py',
         'b60': 'mmpatchconvnet::patchconvnet/patchconvnet-b60_16xb64_in1k.py',
         'transcnn-t': 'mmpatchconvnet::transcnn/transcnn-tiny_16xb64_in1k.py',
         'transcnn-s': 'mmpatchconvnet::transcnn/transcnn-small_16xb64_in1k.py',
@@ -18,6 +19,8 @@ CONFIGS = {
     },
     'detector': {
         's60': 'mmpatchconvnet::mask_rcnn/mask-rcnn_patchconvnet-s60_fpn_1x_coco.py',
+        's60-p8': 'mmpatchconvnet::mask_rcnn/'
+        'mask-rcnn_patchconvnet-s60-p8_fpn_1x_coco.py',
         'b60': 'mmpatchconvnet::mask_rcnn/mask-rcnn_patchconvnet-b60_fpn_1x_coco.py',
         'transcnn-t': 'mmpatchconvnet::mask_rcnn/'
         'mask-rcnn_transcnn-tiny_fpn_1x_coco.py',
@@ -31,6 +34,8 @@ CONFIGS = {
     'segmentor': {
         's60': 'mmpatchconvnet::upernet/'
         'patchconvnet-s60_upernet_8xb2-160k_ade20k-512x512.py',
+        's60-p8': 'mmpatchconvnet::upernet/'
+        'patchconvnet-s60-p8_upernet_8xb2-160k_ade20k-512x512.py',
         'b60': 'mmpatchconvnet::upernet/'
         'patchconvnet-b60_upernet_8xb2-160k_ade20k-512x512.py',
         'transcnn-t': 'mmpatchconvnet::upernet/'

@@ -163,7 +163,7 @@ class FoldedStem(nn.Module):
         return [*maps, last(x)]
 
 
-def stem_steps(stem: Any) -> list[nn.Module]:
+def stem_steps(stem: Any) -> list[Any]:
     """All convolutions of a stem, in order."""
     return [*stem.convs, *([stem.projection] if stem.projection else [])]
 
