@@ -228,19 +228,22 @@ def find_row(
     return None
 
 
-def draw_scores(rows: Iterable[dict[str, str]], pattern: str = '') -> str:
+def draw_scores(rows: Iterable[dict[str, str]], wanted: str = '') -> str:
     """Rows as a Markdown table with mean and standard deviation over seeds.
 
     Args:
         rows: Rows that `compare` has written.
-        pattern: A regular expression: only configs with a matching name, in the order
-            of their rows.
+        wanted: A regular expression: only configs with a matching name, in the order
+            of their rows. `PATTERN -> mask AP, mask AP50` shows only these scores.
     """
+    pattern, _, columns = wanted.partition(' -> ')
     by_config: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         if re.search(pattern, row['config']):
             by_config.setdefault(row['config'], []).append(row)
     scores = [*(title for title, _ in SCORES.values()), 'on training pictures']
+    if columns:
+        scores = [title for title in scores if title in columns.split(', ')]
     lines = [
         [
             f'`{config}`',

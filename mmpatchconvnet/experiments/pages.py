@@ -1,6 +1,7 @@
 """Update the tables of pages in the repository from metafiles and measured rows."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -49,8 +50,9 @@ def fill_pages(only_rows: bool) -> None:
 
 def fill_rows(page: str) -> str:
     """A page with new tables of scores, of speed, of maps and of mmcv's ops."""
-    scores = read_rows(CLONE / 'benchmarks/comparison.csv')
-    page = fill_tables(page, 'scores', lambda pattern: draw_scores(scores, pattern))
+    for kind, file in (('scores', 'comparison'), ('folds', 'folds')):
+        scores = read_rows(CLONE / f'benchmarks/{file}.csv')
+        page = fill_tables(page, kind, partial(draw_scores, scores))
     stock = read_rows(CLONE / 'benchmarks/stock_configs.csv')
     page = fill_tables(page, 'stock configs', lambda what: draw_stock(stock, what))
     for kind, draw in (
