@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads import UPerHead
 from mmseg.models.decode_heads.psp_head import PPM
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from mmpatchconvnet.models.plain import has_hooks
 from mmpatchconvnet.models.recompute import recompute
 from mmpatchconvnet.models.upsampled_conv import add_convs_upsampled, resize
+from mmpatchconvnet.models.winograd import conv3x3
 
 
 class FastUPerHead(UPerHead):
@@ -109,7 +109,9 @@ class FastUPerHead(UPerHead):
         """One level of the pyramid, and its convolution."""
         x = lateral(x.contiguous(memory_format=torch.channels_last))
         top = x + resize(top, x.shape[2:], self.align_corners)
-        return top, fpn_conv.conv(top) if is_plain(fpn_conv) else fpn_conv(top)
+        if not is_plain(fpn_conv):
+            return top, fpn_conv(top)
+        return top, conv3x3(top, fpn_conv.conv.weight, fpn_conv.conv.bias)
 
     def merge(
         self,
@@ -140,7 +142,7 @@ class FastUPerHead(UPerHead):
         weight, *weights = conv.weight.split(widths, dim=1)
 
         def convolve(x: Tensor) -> Tensor:
-            return F.conv2d(finish(before, x), weight, conv.bias, padding=conv.padding)
+            return conv3x3(finish(before, x), weight, conv.bias)
 
         out = self.recomputed(convolve, [before], first)
         return add_convs_upsampled(out, others, weights, self.align_corners)

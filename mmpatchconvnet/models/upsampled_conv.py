@@ -86,7 +86,7 @@ class AddConvUpsampled(Function):
         ctx.mark_dirty(out)
         ctx.save_for_backward(x, weight)
         ctx.align_corners = align_corners
-        batch, height, width, outs = out.shape
+        width, outs = out.shape[2:]
         taps = taps_of(weight)
         columns = columns_of(x, width, weight, align_corners)
         for images, source, target, rows in bands(x, out, weight, align_corners):
@@ -109,7 +109,7 @@ class AddConvUpsampled(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         grad = grad.contiguous()
-        batch, height, width, outs = grad.shape
+        width, outs = grad.shape[2:]
         taps = taps_of(weight)
         columns = columns_of(x, width, weight, ctx.align_corners).T
         grad_x, grad_taps = torch.zeros_like(x), torch.zeros_like(taps)
@@ -162,14 +162,15 @@ def bands(
         Slices of the images, of the rows of x and of the rows of `out` that these
         reach, and the matrix (rows of `out`, k_h * rows of x) from one to the other.
     """
-    batch, h = x.shape[:2]
-    height, k_h = out.shape[1], weight.shape[2]
+    (batch, h, _, _), (_, height, width, outs) = x.shape, out.shape
+    k_h = weight.shape[2]
     # Made on the CPU, where the values that bound a band are known.
-    rows = shifted_interpolations(h, height, k_h, align_corners, x.new_empty(0, device='cpu'))
+    cpu = x.new_empty(0, device='cpu')
+    rows = shifted_interpolations(h, height, k_h, align_corners, cpu)
     rows = rows.transpose(0, 1)  # (H, k_h, h)
-    per_row = max(k_h * out[0, 0].numel(), 1)
+    per_row = k_h * width * outs
     step = min(max(BAND // per_row, 1), h)
-    images = min(max(BAND // (per_row * step), 1), max(batch, 1))
+    images = max(BAND // (per_row * step), 1)
     for start in range(0, h, step):
         part = rows[:, :, start : start + step].flatten(1)
         reached = part.any(1).nonzero()
