@@ -9,6 +9,7 @@ from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads import UPerHead
 from mmseg.models.decode_heads.psp_head import PPM
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from mmpatchconvnet.models.plain import has_hooks
 from mmpatchconvnet.models.recompute import recompute
@@ -24,7 +25,12 @@ class FastUPerHead(UPerHead):
     convolves them together; that 3x3 convolution is most of its work. Here each map is
     convolved before it is upsampled (`models/upsampled_conv.py`), which gives the same
     result up to rounding, for training and inference, and no upsampled map exists. The
-    pooled maps of its pyramid pooling are treated alike.
+    pooled maps of its pyramid pooling are treated alike. On a CPU, large 3x3
+    convolutions in float32 take Winograd's method (`models/winograd.py`).
+
+    In training, only the results of the 3x3 convolutions are kept for the backward pass,
+    which computes laterals, norms, activations and dropout again. The head cannot be
+    differentiated twice.
 
     A map for which this takes more multiplications than the plain order, as it is
     hardly smaller or has few channels, takes the plain order; so does a bottleneck that
@@ -177,14 +183,15 @@ def finish(module: Any, x: Tensor) -> Tensor:
 
 
 def is_normalized(module: Any) -> bool:
-    """Whether it is plain with a norm, so that its activation changes no map in place.
+    """Whether it may be computed again: it is plain with one of torch's norms.
 
-    It has no hooks, which would be called twice.
+    Without a norm, its activation could change in place what is kept; statistics of
+    other norms, and hooks, would see a batch twice.
     """
     return (
         is_plain(module)
         and module.with_norm
-        and type(module.norm) is not nn.Identity
+        and isinstance(module.norm, (_NormBase, nn.GroupNorm))
         and not any(has_hooks(part) for part in module.modules())
     )
 

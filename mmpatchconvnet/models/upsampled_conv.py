@@ -8,6 +8,9 @@ and shift of one axis are one matrix, so that the two axes are two matrix produc
 
 Zero padding around the large map is exact: a shifted matrix has zeros where the tap
 reads beyond the border.
+
+The steps run over bands of rows, forward and backward, so that no intermediate result
+is large; the backward pass computes them again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -112,7 +115,9 @@ class AddConvUpsampled(Function):
         width, outs = grad.shape[2:]
         taps = taps_of(weight)
         columns = columns_of(x, width, weight, ctx.align_corners).T
-        grad_x, grad_taps = torch.zeros_like(x), torch.zeros_like(taps)
+        # Many bands are added, for which half precision is too coarse.
+        dtype = torch.promote_types(taps.dtype, torch.float32)
+        grad_x, grad_taps = torch.zeros_like(x), torch.zeros_like(taps, dtype=dtype)
         for images, source, target, rows in bands(x, grad, weight, ctx.align_corners):
             part = x[images, source]
             b, h, w, channels = part.shape
@@ -122,9 +127,9 @@ class AddConvUpsampled(Function):
             for i, tap in enumerate(taps):
                 tapped = (columns @ wide[:, i]).view(b * h * w, -1)
                 grad_part += (tapped @ tap.T).view_as(grad_part)
-                grad_taps[i].addmm_(part.reshape(-1, channels).T, tapped)
+                grad_taps[i] += part.reshape(-1, channels).T @ tapped
         grad_weight = grad_taps.unflatten(2, (-1, outs)).permute(3, 1, 0, 2)
-        return grad, grad_x, grad_weight, None
+        return grad, grad_x, grad_weight.to(weight.dtype), None
 
 
 def taps_of(weight: Tensor) -> Tensor:
@@ -168,9 +173,10 @@ def bands(
     cpu = x.new_empty(0, device='cpu')
     rows = shifted_interpolations(h, height, k_h, align_corners, cpu)
     rows = rows.transpose(0, 1)  # (H, k_h, h)
+    band = BAND if x.device.type == 'cpu' else 16 * BAND  # GPUs need large products
     per_row = k_h * width * outs
-    step = min(max(BAND // per_row, 1), h)
-    images = max(BAND // (per_row * step), 1)
+    step = min(max(band // per_row, 1), h)
+    images = max(band // (per_row * step), 1)
     for start in range(0, h, step):
         part = rows[:, :, start : start + step].flatten(1)
         reached = part.any(1).nonzero()
