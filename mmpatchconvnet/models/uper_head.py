@@ -28,9 +28,9 @@ class FastUPerHead(UPerHead):
     pooled maps of its pyramid pooling are treated alike. On a CPU, large 3x3
     convolutions in float32 take Winograd's method (`models/winograd.py`).
 
-    In training, only the results of the 3x3 convolutions are kept for the backward pass,
-    which computes laterals, norms, activations and dropout again. The head cannot be
-    differentiated twice.
+    In training, only the results of the 3x3 convolutions are kept for the backward
+    pass, which computes laterals, norms, activations and dropout again. The head cannot
+    be differentiated twice.
 
     A map for which this takes more multiplications than the plain order, as it is
     hardly smaller or has few channels, takes the plain order; so does a bottleneck that
