@@ -113,7 +113,8 @@ class FastUPerHead(UPerHead):
         self, lateral: ConvModule, fpn_conv: ConvModule, x: Tensor, top: Tensor
     ) -> tuple[Tensor, Tensor]:
         """One level of the pyramid, and its convolution."""
-        x = lateral(x.contiguous(memory_format=torch.channels_last))
+        # A copy before the lateral would keep a pyramid from being folded with it.
+        x = lateral(x).contiguous(memory_format=torch.channels_last)
         top = x + resize(top, x.shape[2:], self.align_corners)
         if not is_plain(fpn_conv):
             return top, fpn_conv(top)
