@@ -8,54 +8,49 @@ and shift of one axis are one matrix, so that the two axes are two matrix produc
 
 Zero padding around the large map is exact: a shifted matrix has zeros where the tap
 reads beyond the border.
+
+The steps run over bands of rows, forward and backward, so that no intermediate result
+is large; the backward pass computes them again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+# Values of the largest intermediate result, 16 MB in float32: it stays in the cache,
+# and the allocator keeps its memory for the next one.
+BAND = 2**22
 
 
-def conv_upsampled(
-    maps: Sequence[Tensor],
-    weight: Tensor,
-    bias: Tensor | None,
-    align_corners: bool,
+def add_convs_upsampled(
+    out: Tensor, maps: Sequence[Tensor], weights: Sequence[Tensor], align_corners: bool
 ) -> Tensor:
-    """Convolve the concatenation of maps that are resized to the size of the first.
-
-    The same as the plain order, `F.conv2d(torch.cat([resize(x) for x in maps], 1),
-    weight, bias, padding='same')`, up to rounding. A map for which the plain order
-    needs fewer multiplications takes it (see `is_cheaper`).
+    """Convolve maps as if they were resized to `out`, and add `out`.
 
     Args:
+        out: (B, O, H, W); its memory may be used for the result.
         maps: Each (B, C_i, H_i, W_i).
-        weight: (out_channels, sum of C_i, k_h, k_w) with odd k_h and k_w.
-        bias: (out_channels,), or None.
-        align_corners: That of `torch.nn.functional.interpolate`, in bilinear mode.
+        weights: Each (O, C_i, k_h, k_w) with odd k_h and k_w.
+        align_corners: That of the bilinear interpolation.
 
     Returns:
-        (B, out_channels, H_0, W_0).
+        (B, O, H, W).
     """
-    size = maps[0].shape[2:]
-    weights = weight.split([x.shape[1] for x in maps], dim=1)
-    direct, direct_weights, own, own_weights = [maps[0]], [weights[0]], [], []
-    for x, part in zip(maps[1:], weights[1:], strict=True):
-        if is_cheaper(x.shape, part.shape, size):
-            own.append(x)
-            own_weights.append(part)
+    size = out.shape[2:]
+    for x, weight in zip(maps, weights, strict=True):
+        if not is_cheaper(x.shape, weight.shape, size):
+            x = resize(x, size, align_corners)
+            out = out + F.conv2d(x, weight, padding=padding_of(weight))
+        elif torch.compiler.is_compiling():
+            out = add_in_graph(out, x, weight, align_corners)
         else:
-            direct.append(resize(x, size, align_corners))
-            direct_weights.append(part)
-    out = F.conv2d(
-        direct[0] if len(direct) == 1 else torch.cat(direct, 1),
-        direct_weights[0] if len(direct) == 1 else torch.cat(direct_weights, 1),
-        bias,
-        padding=[k // 2 for k in weight.shape[2:]],
-    )
-    for x, part in zip(own, own_weights, strict=True):
-        out = add_conv_upsampled(out, x, part, align_corners)
+            out = add_conv_upsampled(out, x, weight, align_corners)
     return out
 
 
@@ -64,8 +59,11 @@ def add_conv_upsampled(
 ) -> Tensor:
     """Convolve a map as if it were resized to `out`, and add `out`.
 
+    Autograd keeps nothing but x and the weight.
+
     Args:
-        out: (B, O, H, W); it is fastest in channels-last memory.
+        out: (B, O, H, W). The result takes its memory if that is channels-last, so it
+            must not be needed for the backward pass of what returned it.
         x: (B, C, h, w).
         weight: (O, C, k_h, k_w) with odd k_h and k_w.
         align_corners: That of the bilinear interpolation.
@@ -73,13 +71,131 @@ def add_conv_upsampled(
     Returns:
         (B, O, H, W) in channels-last memory.
     """
+    device, dtype = out.device.type, out.dtype  # that of autocast, if it is enabled
+    out = out.permute(0, 2, 3, 1).contiguous()
+    x = x.permute(0, 2, 3, 1).contiguous().to(dtype)
+    with torch.autocast(device, enabled=False) if device != 'meta' else nullcontext():
+        out = AddConvUpsampled.apply(out, x, weight.to(dtype), align_corners)
+    return out.permute(0, 3, 1, 2)
+
+
+class AddConvUpsampled(Function):
+    """`add_conv_upsampled` of out (B, H, W, O) and x (B, h, w, C), added to `out`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, out: Tensor, x: Tensor, weight: Tensor, align_corners: bool
+    ) -> Tensor:
+        ctx.mark_dirty(out)
+        ctx.save_for_backward(x, weight)
+        ctx.align_corners = align_corners
+        width, outs = out.shape[2:]
+        taps = taps_of(weight)
+        columns = columns_of(x, width, weight, align_corners)
+        for images, source, target, rows in bands(x, out, weight, align_corners):
+            part = x[images, source]
+            b, h, w, _ = part.shape
+            # The columns of all taps are upsampled to (b, k_h, h, W, O) ...
+            wide = x.new_empty(b, len(taps), h, width, outs)
+            for i, tap in enumerate(taps):
+                tapped = (part.reshape(b * h * w, -1) @ tap).view(b, h, -1, outs)
+                wide[:, i] = columns @ tapped
+            # ... then the rows, and added.
+            band = out[images, target].flatten(2)
+            torch.baddbmm(
+                band, rows.expand(b, -1, -1), wide.view(b, -1, width * outs), out=band
+            )
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        grad = grad.contiguous()
+        width, outs = grad.shape[2:]
+        taps = taps_of(weight)
+        columns = columns_of(x, width, weight, ctx.align_corners).T
+        # Many bands are added, for which half precision is too coarse.
+        dtype = torch.promote_types(taps.dtype, torch.float32)
+        grad_x, grad_taps = torch.zeros_like(x), torch.zeros_like(taps, dtype=dtype)
+        for images, source, target, rows in bands(x, grad, weight, ctx.align_corners):
+            part = x[images, source]
+            b, h, w, channels = part.shape
+            wide = rows.T.expand(b, -1, -1) @ grad[images, target].flatten(2)
+            wide = wide.view(b, len(taps), h, width, outs)
+            grad_part = grad_x[images, source]
+            for i, tap in enumerate(taps):
+                tapped = (columns @ wide[:, i]).view(b * h * w, -1)
+                grad_part += (tapped @ tap.T).view_as(grad_part)
+                grad_taps[i] += part.reshape(-1, channels).T @ tapped
+        grad_weight = grad_taps.unflatten(2, (-1, outs)).permute(3, 1, 0, 2)
+        return grad, grad_x, grad_weight.to(weight.dtype), None
+
+
+def taps_of(weight: Tensor) -> Tensor:
+    """The weight (O, C, k_h, k_w) as a matrix for each of its rows.
+
+    Returns:
+        (k_h, C, k_w * O).
+    """
+    return weight.permute(2, 1, 3, 0).flatten(2)
+
+
+def columns_of(x: Tensor, width: int, weight: Tensor, align_corners: bool) -> Tensor:
+    """What upsamples and shifts the columns of a map (B, h, w, C).
+
+    Returns:
+        (W, w * k_w).
+    """
+    k_w = weight.shape[3]
+    columns = shifted_interpolations(x.shape[2], width, k_w, align_corners, x)
+    return columns.permute(1, 2, 0).flatten(1)
+
+
+def bands(
+    x: Tensor, out: Tensor, weight: Tensor, align_corners: bool
+) -> Iterator[tuple[slice, slice, slice, Tensor]]:
+    """Parts of a map whose intermediate results are small.
+
+    Args:
+        x: (B, h, w, C).
+        out: (B, H, W, O).
+        weight: (O, C, k_h, k_w).
+        align_corners: That of the bilinear interpolation.
+
+    Yields:
+        Slices of the images, of the rows of x and of the rows of `out` that these
+        reach, and the matrix (rows of `out`, k_h * rows of x) from one to the other.
+    """
+    (batch, h, _, _), (_, height, width, outs) = x.shape, out.shape
+    k_h = weight.shape[2]
+    # Made on the CPU, where the values that bound a band are known.
+    cpu = x.new_empty(0, device='cpu')
+    rows = shifted_interpolations(h, height, k_h, align_corners, cpu)
+    rows = rows.transpose(0, 1)  # (H, k_h, h)
+    band = BAND if x.device.type == 'cpu' else 16 * BAND  # GPUs need large products
+    per_row = k_h * width * outs
+    step = min(max(band // per_row, 1), h)
+    images = max(band // (per_row * step), 1)
+    for start in range(0, h, step):
+        part = rows[:, :, start : start + step].flatten(1)
+        reached = part.any(1).nonzero()
+        if not len(reached):
+            continue
+        target = slice(int(reached[0]), int(reached[-1]) + 1)
+        part = part[target].to(x.device)
+        for image in range(0, batch, images):
+            yield slice(image, image + images), slice(start, start + step), target, part
+
+
+def add_in_graph(out: Tensor, x: Tensor, weight: Tensor, align_corners: bool) -> Tensor:
+    """`add_conv_upsampled` for a graph that is compiled or exported for any size."""
     (batch, channels, h, w), (_, outs, height, width) = x.shape, out.shape
     k_h, k_w = weight.shape[2:]
     x = x.permute(0, 2, 3, 1).reshape(batch, h * w, channels)
     rows = shifted_interpolations(h, height, k_h, align_corners, x)  # (k_h, H, h)
-    taps = weight.permute(2, 1, 3, 0).flatten(2)  # (k_h, C, k_w * O)
     y = None
-    for row, tap in zip(rows, taps, strict=True):
+    for row, tap in zip(rows, taps_of(weight), strict=True):
         row = row.expand(batch, -1, -1)
         tapped = (x @ tap).view(batch, h, w * k_w * outs)
         y = torch.bmm(row, tapped) if y is None else torch.baddbmm(y, row, tapped)
@@ -132,8 +248,13 @@ def is_cheaper(
         return is_exporting()
     (_, _, h, w), (out, channels, k_h, k_w), (height, width) = shape, weight_shape, size
     taps = out * channels * k_h * k_w
-    matrices = out * height * w * k_w * (k_h * h + width)
+    matrices = out * k_h * h * width * (k_w * w + height)
     return h * w * taps + matrices < height * width * taps
+
+
+def padding_of(weight: Tensor) -> list[int]:
+    """The padding with which a convolution keeps the size."""
+    return [k // 2 for k in weight.shape[2:]]
 
 
 def resize(x: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 import mmpatchconvnet
 from mmpatchconvnet.deploy import switch_to_deploy
+from mmpatchconvnet.experiments.benchmark.memory import LiveTensors
+from mmpatchconvnet.models import upsampled_conv, winograd
 from mmpatchconvnet.registry import MODELS
 
 pytestmark = pytest.mark.seg
@@ -87,6 +89,70 @@ def test_float32_is_equal_to_1e_5():
     assert difference <= 1e-5 * expected.abs().max()
 
 
+def test_float32_is_as_exact_for_large_maps(monkeypatch):
+    """Which Winograd's method takes. No ReLU, whose gradient jumps where one rounds."""
+    taken = []
+    multiply = winograd.winograd
+    monkeypatch.setattr(
+        winograd, 'winograd', lambda *given: (taken.append(given), multiply(*given))
+    )
+    exact, ours = heads(channels=128, act_cfg=dict(type='GELU'))
+    exact.double()
+    given = [
+        torch.randn(2, c, side, side, requires_grad=True)
+        for c, side in zip((6, 8, 8, 10), (32, 16, 8, 4), strict=True)
+    ]
+    results = []
+    for head, inputs in ((ours, given), (exact, [x.double() for x in given])):
+        y = head(inputs)
+        wanted = [*inputs, *head.parameters()]
+        results.append([y, *torch.autograd.grad(y.square().mean(), wanted)])
+    errors = [
+        ((x - wanted).norm() / wanted.norm()).item()
+        for x, wanted in zip(*results, strict=True)
+    ]
+    assert taken
+    assert errors[0] < 1e-5
+    assert max(errors[1:]) < 2e-5
+
+
+def test_dropout_and_running_statistics_are_those_of_mmseg():
+    """What is computed again in the backward pass draws and counts nothing twice."""
+    both = [head.double().train() for head in heads(dropout_ratio=0.5)]
+    inputs = maps(dtype=torch.float64)
+    gradients = []
+    for head in both:
+        torch.manual_seed(1)
+        y = head(inputs)
+        gradients.append(torch.autograd.grad(y.sin().sum(), [*head.parameters()]))
+    torch.testing.assert_close(*gradients)
+    buffers = [dict(head.named_buffers()) for head in both]
+    assert any('num_batches_tracked' in name for name in buffers[0])
+    torch.testing.assert_close(*buffers)
+
+
+def test_a_training_step_needs_half_the_memory(monkeypatch):
+    """With everything in proportion to two pictures of 512 x 512."""
+    monkeypatch.setattr(upsampled_conv, 'BAND', upsampled_conv.BAND // 32)
+    peaks = []
+    for head in heads(in_channels=[48] * 4, channels=64, dropout_ratio=0.1):
+        inputs = [torch.randn(2, 48, side, side) for side in (64, 32, 16, 8)]
+        with LiveTensors() as live:
+            head(inputs).square().mean().backward()
+        peaks.append(live.peak)
+    assert peaks[1] < 0.5 * peaks[0]
+
+
+def test_hooks_are_called_once():
+    _, ours = heads()
+    calls = []
+    for module in ours.modules():
+        module.register_forward_hook(lambda module, *rest: calls.append(module))
+    ours(maps()).sum().backward()
+    assert len(calls) == len(set(calls))
+    assert {ours.lateral_convs[0].conv, ours.fpn_convs[0].bn} <= set(calls)
+
+
 def test_half_precision_is_as_close_as_that_of_mmseg():
     theirs, ours = heads()
     inputs = maps()
@@ -127,7 +193,16 @@ def test_a_bottleneck_of_another_kind_takes_the_plain_order():
     torch.testing.assert_close(ours(inputs), theirs(inputs))
 
 
-def test_it_compiles_and_exports_for_any_size():
+def test_a_training_step_compiles():
+    theirs, ours = heads(in_channels=[6, 8], in_index=[0, 1], pool_scales=(1,))
+    inputs = maps()[:2]
+    compiled = torch.compile(ours, backend='aot_eager', fullgraph=True)
+    torch.testing.assert_close(compiled(inputs), theirs(inputs), rtol=1e-4, atol=1e-5)
+    compiled(inputs).sum().backward()
+    assert all(p.grad is not None for p in ours.parameters())
+
+
+def test_it_exports_for_any_size():
     _, ours = heads()
     ours.eval()
     inputs = maps()
