@@ -286,7 +286,8 @@ def segmentor(auxiliary_head: dict | None = None, **head: Any) -> nn.Module:
     shared = dict(num_classes=3, norm_cfg=dict(type='BN'), align_corners=False)
     head = dict(in_index=[0, 1, 2, 3], channels=16) | head
     widths = [32] * len(head['in_index'])
-    head.update(type='UPerHead', in_channels=widths, pool_scales=(1, 2), **shared)
+    head = dict(type='UPerHead') | head
+    head.update(in_channels=widths, pool_scales=(1, 2), **shared)
     model = MODELS.build(
         dict(
             type='EncoderDecoder',
@@ -315,9 +316,10 @@ def test_a_segmentor_returns_the_same_at_less_cost():
 
 
 @pytest.mark.seg
+@pytest.mark.parametrize('head', ['UPerHead', 'mmpatchconvnet.FastUPerHead'])
 @pytest.mark.parametrize('channels', [16, 32])
-def test_a_head_that_skips_levels_returns_the_same(channels):
-    model = segmentor(in_index=[1, 2, 3], channels=channels)
+def test_a_head_that_skips_levels_returns_the_same(channels, head):
+    model = segmentor(type=head, in_index=[1, 2, 3], channels=channels)
     x = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         before = model(x)
