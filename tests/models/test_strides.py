@@ -133,11 +133,17 @@ def test_weights_of_another_stride_fit_but_for_the_end_of_the_stem(
         new = set()
     for key, value in column.state_dict().items():
         assert torch.equal(value, before[key] if key in new else value * 0 + 0.5)
-    said = [line for line in log if 'is of stride' in line]
+    left_out = {f'stem.{key}' for key in {*STEM_KEYS[source]} - {*STEM_KEYS[target]}}
+    said = [line for line in log if 'a column of stride' in line]
     assert len(said) == (source != target)
     for line in said:
-        assert f'is of stride {source}, the column of {target}: new is ' in line
-        assert all(key in line for key in new)
+        assert (
+            f'is of a column of stride {source}, and this one has stride {target}'
+            in line
+        )
+        first, second = line.split(' New and untrained: ')[1].split(' Left out: ')
+        assert all(key in first for key in new)
+        assert all(key in second for key in left_out)
 
 
 def test_other_keys_must_still_fit(tmp_path):
