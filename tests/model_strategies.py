@@ -22,7 +22,8 @@ FLOATS = (torch.float32, torch.float64, torch.bfloat16)
 LAYOUTS = ('contiguous', 'channels_last', 'sliced', 'turned')
 VALUES = ('noise', 'constant', 'zero')
 ALL_VALUES = (*VALUES, 'large')
-SCALES = (4, 2, 1, 0.5)
+STRIDES = (4, 8, 16, 16, 32)  # of columns, most often that of the paper
+SCALES = (8, 4, 2, 1, 0.5, 0.25, 0.125)
 BATCH_NORM = dict(type='BN')
 LAYER_NORM = dict(type='mmpatchconvnet.LayerNorm2d', eps=1e-6)
 ONE_GROUP = dict(type='GN', num_groups=1, eps=1e-6)
@@ -76,27 +77,26 @@ def subsets(count: int, min_size: int = 0) -> st.SearchStrategy[list[int]]:
 
 @st.composite
 def columns(draw: Callable) -> Model:
-    """`PatchConvNet` of any width, depth, taps and norm."""
+    """`PatchConvNet` of any width, depth, stride, taps and norm."""
     depth, width = draw(st.integers(1, 3)), draw(st.sampled_from((8, 16, 24)))
+    stride = draw(st.sampled_from(STRIDES))
     norm_cfg = draw(st.sampled_from((None, None, BATCH_NORM, LAYER_NORM, ONE_GROUP)))
     taps = draw(subsets(depth, 1))
-    stem = draw(subsets(3))
-    levels = [
-        (width // d, s)
-        for i, (d, s) in enumerate(((8, 2), (4, 4), (2, 8)))
-        if i in {j % 3 for j in stem}
-    ]
+    stem_maps = [(width // 8, 2), (width // 4, 4), (width // 2, 8), (width, 16)]
+    count = {4: 2, 8: 3, 16: 3, 32: 4}[stride]
+    stem = draw(subsets(count))
+    levels = [stem_maps[i] for i in sorted(j % count for j in stem)]
     return Model(
         PatchConvNet,
         dict(
-            arch=dict(embed_dims=width, depth=depth),
+            arch=dict(embed_dims=width, depth=depth, patch_size=stride),
             in_channels=draw(st.integers(1, 4)),
             out_indices=taps,
             stem_indices=stem,
             channels_last=draw(st.booleans()),
             norm_cfg=norm_cfg,
         ),
-        (*levels, *[(width, 16)] * len(taps)),
+        (*levels, *[(width, stride)] * len(taps)),
         norm_cfg is BATCH_NORM,
     )
 
@@ -140,10 +140,12 @@ def transcnns(draw: Callable) -> Model:
 def pyramids(draw: Callable) -> Model:
     """A pyramid of any levels, widths and norm, with maps of the stem or without."""
     kind = draw(st.sampled_from((DeconvPyramid, SimplePyramid, ResizePyramid)))
+    stride = draw(st.sampled_from(STRIDES))
     scales = draw(st.lists(st.sampled_from(SCALES), min_size=1, unique=True))
-    fine = [scale for scale in scales if scale > 1]
+    # The stem's maps have at least stride 2 and at most that of the column.
+    fine = [scale for scale in scales if 1 <= scale <= stride / 2]
     stem = draw(st.lists(st.sampled_from(fine), max_size=2)) if fine else []
-    width = draw(st.sampled_from((4, 8, 12)))
+    width = draw(st.sampled_from((8, 16, 24)))
     out = width
     if kind is not ResizePyramid:
         out = draw(st.sampled_from((None, 4, 6))) or width
@@ -157,8 +159,9 @@ def pyramids(draw: Callable) -> Model:
             norm_cfg=norm_cfg,
             stem_channels=draw(st.tuples(*[st.integers(1, 5)] * len(stem))),
             stem_scales=stem,
+            patch_size=stride,
         ),
-        tuple((out, int(16 / scale)) for scale in scales),
+        tuple((out, stride / scale) for scale in scales),
         norm_cfg is BATCH_NORM or (norm_cfg is None and kind is not SimplePyramid),
     )
 

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mmpatchconvnet.checkpoints.stems import stem_keys, stride_of
+
 Kind = Literal['PatchConvNet', 'TransCNN', 'HAT-Net']
 # Keys that only one kind of backbone has, official ones and ours.
 MARKS: dict[Kind, str] = {
@@ -149,9 +151,18 @@ def tables_for_ours(weights: Mapping[str, Tensor]) -> dict[str, dict[str, str]]:
     """The tables of what looks like a checkpoint of ours, with at least one block."""
     depth = count_numbers(r'backbone\.blocks\.(\d+)\.', weights) or 1
     tables = rename_tables(depth, num_heads=len(weights.get('head.weight', ())))
+    if other := other_stride(weights):  # the official code has no such stem
+        keys = sorted(stem_keys(other))
+        tables['stem'] = {f'patch_embed.{key}': f'backbone.{key}' for key in keys}
     if has_batch_norm(weights):
         tables['blocks'].update(numbered(BATCH_NORM, depth))
     return tables
+
+
+def other_stride(weights: Mapping[str, Tensor]) -> int | None:
+    """The stride of a column of ours, if it is not the official 16."""
+    stride = stride_of(key.removeprefix('backbone.') for key in weights)
+    return None if stride == 16 else stride
 
 
 def has_batch_norm(weights: Mapping[str, Tensor]) -> bool:
@@ -218,13 +229,19 @@ def convert_to_deit(state_dict: Mapping) -> dict[str, Tensor]:
 
     Raises:
         CheckpointError: A key is unknown or one is missing, as in a detector, which
-            has no pooling, or its blocks have BatchNorm; nothing is converted.
+            has no pooling, its blocks have BatchNorm, or its column has another stride
+            than 16; nothing is converted.
     """
     weights = tensors_of(state_dict)
     if has_batch_norm(weights):
         raise CheckpointError(
             'the blocks of this checkpoint have BatchNorm, those of the official code '
             'LayerNorm: give a classifier that was trained with norm_cfg=None.'
+        )
+    if other := other_stride(weights):
+        raise CheckpointError(
+            f'the column of this checkpoint has stride {other}, that of the official '
+            'code 16: give a classifier that was trained with patch_size=16.'
         )
     names_of = inverted(merged(tables_for_ours(weights)))
     check_keys(

@@ -16,6 +16,8 @@ from torch import nn
 from mmpatchconvnet.config_files import ConfigError, datasets_of, resolve_type
 from mmpatchconvnet.data_checks.quick import check_data
 from mmpatchconvnet.data_checks.sources import classes_of, is_local
+from mmpatchconvnet.models import PatchConvNet
+from mmpatchconvnet.models.pyramids import Pyramid
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # Parts whose num_classes is the number of classes of the data.
@@ -191,14 +193,7 @@ def check_features(model: nn.Module) -> None:
     neck: Any = getattr(model, 'neck', None)
     if not hasattr(backbone, 'stem_indices'):  # not ours: its input is unknown
         return
-    stride = getattr(backbone, 'patch_size', None)
-    for module in neck.modules() if stride and neck is not None else ():
-        built_for = getattr(module, 'patch_size', stride)
-        if built_for != stride:
-            raise ConfigError(
-                f'{type(module).__name__} is built for a column of stride {built_for}, '
-                f'but the backbone has {stride}: set its patch_size={stride}.'
-            )
+    check_stride(backbone, neck)
     weight = backbone.stem.convs[0].weight
     training = model.training
     model.eval()
@@ -209,3 +204,16 @@ def check_features(model: nn.Module) -> None:
                 neck(maps)
     finally:
         model.train(training)
+
+
+def check_stride(backbone: nn.Module, neck: nn.Module | None) -> None:
+    """Raise if a pyramid was built for a column of another stride."""
+    if not isinstance(backbone, PatchConvNet) or neck is None:
+        return
+    stride = backbone.patch_size
+    for module in neck.modules():
+        if isinstance(module, Pyramid) and module.patch_size != stride:
+            raise ConfigError(
+                f'{module.name} is built for a column of stride {module.patch_size}, '
+                f'but the backbone has {stride}: set its patch_size={stride}.'
+            )

@@ -9,14 +9,14 @@ The column here is only the trunk. The paper's attention pooling is the neck
 builds a parameter that it does not train.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmpatchconvnet.checkpoints.stems import STRIDES, fit_stem
 from mmpatchconvnet.models.backbone import (
     Backbone,
     check_arguments,
@@ -44,9 +44,6 @@ ARCHITECTURES: dict[str, dict] = {
     'l60': dict(embed_dims=1024, depth=60, layer_scale_init_value=1e-6),
     'l120': dict(embed_dims=1024, depth=120, layer_scale_init_value=1e-6),
 }
-
-PATCH_SIZES = (4, 8, 16, 32)
-PROJECTION = 'stem.projection.weight'
 
 
 class ConvStem(nn.Module):
@@ -235,22 +232,7 @@ class PatchConvNet(Backbone):
 
     def fit_weights(self, path: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights of a column of another stride; the end of the stem stays as it is."""
-        given = {key for key in weights if key.startswith('stem.')}
-        own = stem_keys(self.patch_size)
-        for patch_size in PATCH_SIZES:
-            if given == stem_keys(patch_size) and given != own:
-                fitting = (own & given) - {PROJECTION}  # which has other widths
-                new, left_out = own - fitting, given - fitting
-                print_log(
-                    f'{path} is of stride {patch_size}, the column of '
-                    f'{self.patch_size}: new is {names(new)}, left out is '
-                    f'{names(left_out)}.',
-                    'current',
-                )
-                kept = {k: v for k, v in weights.items() if k not in left_out}
-                state = self.state_dict()
-                return {**kept, **{key: state[key] for key in new}}
-        return weights
+        return fit_stem(path, weights, self.state_dict())
 
     def foldable(self) -> dict[str, list[str]]:
         stem = [] if isinstance(self.stem, FoldedStem) else ['stem']
@@ -276,17 +258,6 @@ class PatchConvNet(Backbone):
         return int(name[0])
 
 
-def stem_keys(patch_size: int) -> set[str]:
-    """The keys of a stem, by stride."""
-    count = patch_size.bit_length() - 1
-    convs = {f'stem.convs.{i}.weight' for i in range(count)}
-    return convs | ({PROJECTION} if patch_size < 16 else set())
-
-
-def names(keys: Iterable[str]) -> str:
-    return ', '.join(sorted(keys)) or 'nothing'
-
-
 def resolve_arch(arch: str | dict) -> dict:
     """The settings of a named architecture, or a checked copy of given settings."""
     if isinstance(arch, str):
@@ -302,10 +273,10 @@ def resolve_arch(arch: str | dict) -> dict:
             f'arch has the keys {sorted(arch)}: give embed_dims, depth and, if wanted, '
             'layer_scale_init_value and patch_size.'
         )
-    if settings['patch_size'] not in PATCH_SIZES:
+    if settings['patch_size'] not in STRIDES:
         raise ValueError(
             f'patch_size={settings["patch_size"]} is no stride of the column: give one '
-            f'of {", ".join(map(str, PATCH_SIZES))}.'
+            f'of {", ".join(map(str, STRIDES))}.'
         )
     if settings['embed_dims'] < 8 or settings['embed_dims'] % 8:
         raise ValueError(

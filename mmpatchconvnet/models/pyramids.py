@@ -46,8 +46,9 @@ class Pyramid(StrictModule):
         init_cfg: Initialization of mmengine.
 
     Raises:
-        ValueError: An unknown scale; stem maps without a level; a wrong number, width
-            or size of maps in `forward`.
+        ValueError: An unknown scale, or a `patch_size` without levels of these strides;
+            stem maps without a level; a wrong number, width or size of maps in
+            `forward`.
     """
 
     default_norm: dict = dict(type='BN')
@@ -67,6 +68,11 @@ class Pyramid(StrictModule):
         self.name = type(self).__name__
         self.patch_size = patch_size
         if scales is None:
+            if patch_size not in STRIDES:
+                raise ValueError(
+                    f'{self.name} has patch_size={patch_size}: give the stride of the '
+                    f'column, one of {STRIDES}, or name the scales.'
+                )
             scales = [scale_of(stride, patch_size) for stride in STRIDES]
         unknown = [scale for scale in scales if scale not in SCALES]
         if unknown or not scales or len(set(scales)) < len(scales):
@@ -277,6 +283,11 @@ class SimplePyramid(Pyramid):
             return build_norm_layer(norm_cfg, width)[1]
 
         out = self.out_channels
+        if scale > 1 and self.in_channels % scale:
+            raise ValueError(
+                f'{self.name} halves in_channels={self.in_channels} at each upsampling '
+                f'to scale {scale}: give a multiple of {scale}.'
+            )
         widths = [self.in_channels >> i for i in range(num_doublings(scale) + 1)]
         resize = upsampling(widths, norm_cfg)
         if scale < 1:

@@ -8,7 +8,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import nn
 
-from mmpatchconvnet import AttentionMap, AttentionPooling
+from mmpatchconvnet import AttentionMap, AttentionPooling, PatchConvNet
 from mmpatchconvnet.attention.cells import watch_steps
 from mmpatchconvnet.attention.map import brightest, entropy
 from mmpatchconvnet.attention.outputs import draw_attention, to_arrays
@@ -275,6 +275,23 @@ def test_cells_are_placed_where_they_look(build, first, size):
     assert row.back(3.5) == 16 * 3 + first + 0.5
     if not isinstance(backbone, Shortcut):  # its pooling passes on one pixel only
         assert looked + 0.5 == column.back(4.5)
+
+
+@pytest.mark.parametrize('stride', [4, 8, 16, 32])
+def test_cells_of_a_column_of_any_stride_are_placed_where_they_look(stride):
+    arch = dict(embed_dims=8, depth=1, patch_size=stride)
+    stem = PatchConvNet(arch, in_channels=1).stem
+    for weight in stem.parameters():
+        nn.init.ones_(weight)
+    size = (7 * stride, 8 * stride)
+    image = torch.rand(1, 1, *size, requires_grad=True)
+    with watch_steps(stem) as steps:
+        found = stem(image)[-1]
+    found[0, 0, 3, 4].backward()
+    looked = image.grad[0, 0].abs().sum(0).nonzero().float().mean()
+    row, column = steps.axes(size, found.shape[2:])
+    assert column.back(4.5) == 4 * stride + 0.5 == looked + 0.5
+    assert row.back(3.5) == 3 * stride + 0.5
 
 
 @pytest.mark.cls

@@ -73,6 +73,14 @@ def dense(norm_cfg: dict | None = None) -> dict:
     )
 
 
+def of_stride(patch_size: int) -> dict[str, torch.Tensor]:
+    """A classifier's column and pooling, the column of another stride."""
+    model = nn.Module()
+    model.backbone = PatchConvNet(dict(ARCH, patch_size=patch_size))
+    model.neck = AttentionPooling(32)
+    return model.state_dict()
+
+
 def same(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
@@ -124,6 +132,22 @@ def test_a_backbone_loads_strictly(given, norm_cfg, tmp_path):
     column = PatchConvNet(ARCH, norm_cfg=norm_cfg, init_cfg=init_cfg)
     column.init_weights()
     assert same(column.state_dict(), weights)
+
+
+@pytest.mark.parametrize('patch_size', [4, 8, 32])
+def test_a_backbone_of_another_stride_is_kept_but_has_no_official_names(patch_size):
+    given = of_stride(patch_size)
+    column = PatchConvNet(dict(ARCH, patch_size=patch_size))
+    column.load_state_dict(backbone_weights(given))
+    with pytest.raises(
+        CheckpointError, match=rf'has stride {patch_size}, .*code 16: g'
+    ):
+        convert_to_deit(given)
+    del given['backbone.stem.convs.0.weight']
+    with pytest.raises(
+        CheckpointError, match=r'misses the \d keys backbone.stem.convs'
+    ):
+        backbone_weights(given)
 
 
 def test_no_backbone_of_ours_is_refused():

@@ -48,8 +48,10 @@ MARKERS = dict(
 )
 
 
-def column() -> PatchConvNet:
-    arch = dict(embed_dims=32, depth=3, layer_scale_init_value=0.5)
+def column(patch_size: int = 16) -> PatchConvNet:
+    arch = dict(
+        embed_dims=32, depth=3, layer_scale_init_value=0.5, patch_size=patch_size
+    )
     return PatchConvNet(arch, out_indices=(0, 2), stem_indices=(1,))
 
 
@@ -57,10 +59,11 @@ def column() -> PatchConvNet:
     ('build', 'size'),
     [
         (column, (50, 90)),
+        (lambda: column(8), (50, 90)),
         (lambda: TransCNN(FIRST_RELEASE, out_indices=(0, 1, 2, 3)), (128, 64)),
         (lambda: TransCNN(HAT_NET, out_indices=(0, 1, 2, 3)), (128, 64)),
     ],
-    ids=['column', 'transcnn', 'hatnet'],
+    ids=['column', 'stride 8', 'transcnn', 'hatnet'],
 )
 def test_the_reference_computes_what_our_backbone_does(build, size):
     torch.manual_seed(0)

@@ -120,12 +120,12 @@ def detect_boxes(model, images, size):
     return [found.bboxes, found.labels, found.scores]
 
 
-def test_maps_of_a_column_with_a_pyramid_are_its_levels():
+@pytest.mark.parametrize('patch_size', [8, 16, 32])
+def test_maps_of_a_column_with_a_pyramid_are_its_levels(patch_size):
     torch.manual_seed(0)
-    column = PatchConvNet(
-        dict(embed_dims=32, depth=4), out_indices=(0, 1, 2, 3), stem_indices=(1, 2)
-    )
-    pyramid = DeconvPyramid(32, stem_channels=(8, 16))
+    arch = dict(embed_dims=32, depth=4, patch_size=patch_size)
+    column = PatchConvNet(arch, out_indices=(0, 1, 2, 3), stem_indices=(1, 2))
+    pyramid = DeconvPyramid(32, stem_channels=(8, 16), patch_size=patch_size)
     model = nn.Sequential(column, pyramid).eval()
     graph = make_graph(model)
     assert graph.output_names == ('level0', 'level1', 'level2', 'level3')

@@ -107,10 +107,11 @@ def test_attention_is_the_same_one_by_one_and_folded(model, data, seed):
 def inputs_of(model: Model, image: Tensor, dtype: torch.dtype) -> list[Tensor]:
     """The stem's maps and the taps that a column makes of an image."""
     settings, generator = model.settings, torch.Generator().manual_seed(0)
-    strides = [int(16 / scale) for scale in settings['stem_scales']]
+    stride = settings['patch_size']
+    strides = [int(stride / scale) for scale in settings['stem_scales']]
     taps = [settings['in_channels']] * len(settings['scales'])
     widths = [*settings['stem_channels'], *taps]
-    strides += [16] * len(taps)
+    strides += [stride] * len(taps)
     sizes = sizes_of(image, strides)
     return [
         torch.randn(len(image), width, *size, generator=generator).to(dtype)
@@ -124,11 +125,12 @@ def test_levels_have_the_promised_shapes_and_are_those_of_single_pictures(model,
     dtype = data.draw(st.sampled_from(FLOATS))
     neck = model.build(dtype=dtype)
     inputs = inputs_of(model, image, dtype)
-    height, width = sizes_of(image, [16])[0]
+    column = model.settings['patch_size']
+    height, width = sizes_of(image, [column])[0]
     with torch.no_grad():
         levels = neck(inputs)
         for level, (channels, stride) in zip(levels, model.levels, strict=True):
-            rows, columns = -(-height * 16 // stride), -(-width * 16 // stride)
+            rows, columns = (-(-n * column // stride) for n in (height, width))
             assert level.shape == (len(image), channels, rows, columns)
             assert level.dtype == dtype and level.isfinite().all()
         if dtype != torch.bfloat16:

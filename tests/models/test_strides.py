@@ -1,14 +1,16 @@
 """Columns of strides 4 to 32, their pyramids, and weights of other strides."""
 
 import logging
+import re
 from math import ceil
 
 import pytest
 import torch
+from goldens import official_state_dict
 from mmengine.logging import MMLogger
 
 from mmpatchconvnet import DeconvPyramid, PatchConvNet, ResizePyramid, SimplePyramid
-from mmpatchconvnet.checkpoints import CheckpointError
+from mmpatchconvnet.checkpoints import CheckpointError, convert_deit_checkpoint
 
 STRIDES = (4, 8, 16, 32)
 FIRST = [f'convs.{i}.weight' for i in range(5)]
@@ -133,11 +135,37 @@ def test_weights_of_another_stride_fit_but_for_the_end_of_the_stem(
         new = set()
     for key, value in column.state_dict().items():
         assert torch.equal(value, before[key] if key in new else value * 0 + 0.5)
-    said = [line for line in log if 'is of stride' in line]
+    left_out = {f'stem.{key}' for key in {*STEM_KEYS[source]} - {*STEM_KEYS[target]}}
+    said = [line for line in log if 'a column of stride' in line]
     assert len(said) == (source != target)
     for line in said:
-        assert f'is of stride {source}, the column of {target}: new is ' in line
-        assert all(key in line for key in new)
+        assert (
+            f'is of a column of stride {source}, and this one has stride {target}'
+            in line
+        )
+        first, second = line.split(' New and untrained: ')[1].split(' Left out: ')
+        assert all(key in first for key in new)
+        assert all(key in second for key in left_out)
+
+
+def test_official_weights_fit_a_shorter_column_of_stride_8(tmp_path, log):
+    official = official_state_dict(32, depth=4, classes=10)
+    torch.save(dict(model=official), tmp_path / 'official.pth')
+    path = f'deit://{tmp_path}/official.pth'
+    init_cfg = dict(type='Pretrained', checkpoint=path, prefix='backbone.')
+    column = tiny(8, out_indices=(0, 1), init_cfg=init_cfg)
+    before = column.stem.projection.weight.clone()
+    column.init_weights()
+    given = convert_deit_checkpoint(official)
+    for key, value in column.state_dict().items():
+        new = key == 'stem.projection.weight'
+        assert torch.equal(value, before if new else given[f'backbone.{key}'])
+    (line,) = (line for line in log if 'a column of stride' in line)
+    assert line == (
+        f'{path} is of a column of stride 16, and this one has stride 8. New and '
+        'untrained: stem.projection.weight. Left out: stem.convs.3.weight. All else is '
+        'loaded.'
+    )
 
 
 def test_other_keys_must_still_fit(tmp_path):
@@ -164,3 +192,23 @@ def test_a_stride_that_no_stem_has_is_named(patch_size):
 def test_a_stem_map_that_a_stride_does_not_have_is_named():
     with pytest.raises(ValueError, match=r'stem_indices=2 .*between -2 and 1'):
         tiny(4, stem_indices=2)
+
+
+def test_a_pyramid_that_cannot_be_built_says_why():
+    with pytest.raises(ValueError, match=r'^ResizePyramid has patch_size=14: give '):
+        ResizePyramid(32, patch_size=14)
+    assert ResizePyramid(32, patch_size=14, scales=(2, 1)).scales == (2, 1)
+    with pytest.raises(ValueError, match=r'^SimplePyramid .*=12 .* a multiple of 8\.'):
+        SimplePyramid(12, patch_size=32)
+
+
+@pytest.mark.parametrize('pyramid', [DeconvPyramid, SimplePyramid])
+def test_keys_of_the_strides_of_released_checkpoints_stay(pyramid):
+    """Names of the upsampling, which checkpoints of stride 16 hold; 32 has one more."""
+    names = [
+        [name for name, _ in level.named_children() if re.match('up|norm$|act', name)]
+        for level in pyramid(32, patch_size=32).levels
+    ]
+    fine = ['up1', 'norm', 'act', 'up2']
+    finest = [*fine[:3], 'up2', 'up2_norm', 'up2_act', 'up3']
+    assert names == [finest, fine, ['up'], []]
