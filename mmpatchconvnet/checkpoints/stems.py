@@ -1,5 +1,6 @@
 """The stems of columns of other strides than the official 16: their keys, what fits."""
 
+import logging
 from collections.abc import Iterable, Mapping
 
 from mmengine.logging import print_log
@@ -49,6 +50,7 @@ def fit_stem(
         f'New and untrained: {_names(added)}. Left out: {_names(left_out)}. All else '
         'is loaded.',
         'current',
+        logging.WARNING,
     )
     fitting = {key: value for key, value in given.items() if key not in left_out}
     return {**fitting, **{key: own[key] for key in added}}

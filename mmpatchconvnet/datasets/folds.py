@@ -8,8 +8,10 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 ANNOTATIONS = 'annotations/instances_{}.json'
 
@@ -37,7 +39,7 @@ def write_folds(
 
     Raises:
         ValueError: No known layout, fewer groups than folds, or a picture without a
-            group.
+            group, without its file or without its label map.
         FileExistsError: The target exists.
     """
     if target.exists():
@@ -47,6 +49,7 @@ def write_folds(
     if is_coco:
         content = json.loads(annotations.read_text())
         entries = {f'images/train/{i["file_name"]}': i for i in content['images']}
+        check_images(source, content['images'])
     elif (source / 'labels/train').is_dir():
         entries = named(source, 'images/train/*')
     else:
@@ -60,15 +63,19 @@ def write_folds(
     folds = assign(
         {file: group_of(entry) for file, entry in entries.items()}, num_folds
     )
+    labels = label_maps_of(source, entries)
+    classes = {Path(file).parent.name for file in entries if file.startswith('train/')}
 
-    labels = {p.stem: p for p in (source / 'labels/train').glob('*')}
     roots = [target / f'fold{number}' for number in range(num_folds)]
     for number, root in enumerate(roots):
         parts = {file: ('train', 'val')[folds[file] == number] for file in entries}
         for file, part in parts.items():
             link(source / file, root / in_part(file, part))
-            if label := labels.get(Path(file).stem):
+            if label := labels.get(file):
                 link(label, root / 'labels' / part / label.name)
+        for name in classes:  # the hosts number the folders of each part
+            for part in ('train', 'val'):
+                (root / part / name).mkdir(parents=True, exist_ok=True)
         for part in ('train', 'val') if is_coco else ():
             images = [entries[file] for file in entries if parts[file] == part]
             write_part(content, images, root / ANNOTATIONS.format(part))
@@ -80,8 +87,38 @@ def named(source: Path, pattern: str) -> dict[str, dict]:
     return {
         str(path.relative_to(source)): dict(file_name=path.name)
         for path in sorted(source.glob(pattern))
-        if path.is_file()
+        if path.suffix.lower() in IMG_EXTENSIONS
     }
+
+
+def check_images(source: Path, images: list[dict]) -> None:
+    """Raise if a COCO file names a picture that is missing, or names one twice."""
+    names = Counter(image['file_name'] for image in images)
+    for name, count in names.items():
+        if count > 1:
+            raise ValueError(f'the COCO file names {name} {count} times: name it once.')
+        if not (source / 'images/train' / name).is_file():
+            raise ValueError(
+                f'{source / "images/train" / name} is missing, but the COCO file names '
+                'it: add the picture or remove its entry.'
+            )
+
+
+def label_maps_of(source: Path, files: Iterable[str]) -> dict[str, Path]:
+    """The label map of each picture, which has its name but for the ending."""
+    found = sorted((source / 'labels/train').glob('*'))
+    by_stem = {path.stem: path for path in found}
+    if not found:
+        return {}
+    labels = {}
+    for file in files:
+        if Path(file).stem not in by_stem:
+            raise ValueError(
+                f'{file} has no label map in labels/train with the name '
+                f'{Path(file).stem}: give both the same name.'
+            )
+        labels[file] = by_stem[Path(file).stem]
+    return labels
 
 
 def in_part(file: str, part: str) -> str:
@@ -92,7 +129,9 @@ def in_part(file: str, part: str) -> str:
 def write_part(content: dict, images: list[dict], file: Path) -> None:
     """Write a COCO file that holds some of the images and their annotations."""
     ids = {image['id'] for image in images}
-    annotations = [one for one in content['annotations'] if one['image_id'] in ids]
+    annotations = [
+        one for one in content.get('annotations', ()) if one['image_id'] in ids
+    ]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(
         json.dumps({**content, 'images': images, 'annotations': annotations})

@@ -212,7 +212,7 @@ def check_stride(backbone: nn.Module, neck: nn.Module | None) -> None:
         return
     stride = backbone.patch_size
     for module in neck.modules():
-        if isinstance(module, Pyramid) and module.patch_size != stride:
+        if isinstance(module, Pyramid) and module.patch_size not in (None, stride):
             raise ConfigError(
                 f'{module.name} is built for a column of stride {module.patch_size}, '
                 f'but the backbone has {stride}: set its patch_size={stride}.'

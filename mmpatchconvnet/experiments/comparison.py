@@ -29,7 +29,10 @@ from mmpatchconvnet.experiments.complexity import (
 from mmpatchconvnet.experiments.rows import append_row, read_rows
 from mmpatchconvnet.experiments.runs import logged_values, newest_log, run_training
 from mmpatchconvnet.experiments.tables import markdown
-from mmpatchconvnet.experiments.training_score import score_training_pictures
+from mmpatchconvnet.experiments.training_score import (
+    score_training_pictures,
+    use_training_pictures,
+)
 
 # Key of a score in the log -> its name in tables, and its factor to percent.
 SCORES = {
@@ -40,6 +43,7 @@ SCORES = {
     'coco/segm_mAP': ('mask AP', 100),
     'coco/segm_mAP_50': ('mask AP50', 100),
 }
+ON_TRAINING = 'on training pictures'
 MAIN_SCORES = ('accuracy/top1', 'mIoU', 'coco/segm_mAP', 'coco/bbox_mAP')
 
 # Top-level keys of a config that decide a score: model, data and schedule.
@@ -90,20 +94,35 @@ def compare(
             other columns.
         TrainingError: A training has failed.
     """
-    for config in configs:
-        settings_of(config)  # raises before any training
+    names = [root.resolve().name for root in data_roots]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f'several data sets have the same name among {", ".join(names)}: rename '
+            'their folders, as rows tell them apart by name.'
+        )
+    for config in configs:  # these raise before any training
+        settings_of(config)
+        if score_training:
+            use_training_pictures(read_config(str(config)))
+    check_header(rows_file)
     runs = list(product(seeds, data_roots, configs))
     rows = []
     for number, (seed, data_root, config) in enumerate(runs, 1):
         settings = settings_of(config)  # read again, hours later
-        key = dict(config=config.stem, data=data_root.name, seed=str(seed))
+        name = data_root.resolve().name
+        key = dict(config=config.stem, data=name, seed=str(seed))
         row = find_row(read_rows(rows_file), key, settings['recipe'])
+        if row and score_training and not row[ON_TRAINING]:
+            raise ValueError(
+                f'the row of {config.stem} with seed {seed} on {name} has no score on '
+                'training pictures: remove the row, or leave out --score-training.'
+            )
         if row is None:
             run = run_training(
-                f'{number}/{len(runs)} {config.stem}, {data_root.name}, seed {seed}',
+                f'{number}/{len(runs)} {config.stem}, {name}, seed {seed}',
                 config,
                 data_root,
-                work_dir / config.stem / data_root.name / f'seed{seed}',
+                work_dir / config.stem / name / f'seed{seed}',
                 console,
                 ['--seed', str(seed)],
             )
@@ -115,7 +134,7 @@ def compare(
             row = {
                 **key,
                 **scores_of(run.work_dir),
-                'on training pictures': training,
+                ON_TRAINING: training,
                 **settings,
                 **run_details_of(run.work_dir),
             }
@@ -186,10 +205,19 @@ def scores_of(work_dir: Path) -> dict[str, str]:
     return scores
 
 
+def check_header(rows_file: Path) -> None:
+    """Raise if a file has rows that lack the name of the data, as of older versions."""
+    if any('data' not in row or ON_TRAINING not in row for row in read_rows(rows_file)):
+        raise ValueError(
+            f'{rows_file} has other columns, as of an older version: give another file '
+            'to --rows.'
+        )
+
+
 def main_score(metrics: dict[str, float]) -> str:
     """The score of the task: top-1, mIoU, mask AP or, without masks, box AP."""
-    key = next(key for key in MAIN_SCORES if key in metrics)
-    return f'{metrics[key] * SCORES[key][1]:.2f}'
+    key = next((key for key in MAIN_SCORES if key in metrics), None)
+    return f'{metrics[key] * SCORES[key][1]:.2f}' if key else ''
 
 
 def run_details_of(work_dir: Path) -> dict[str, str]:
@@ -229,7 +257,7 @@ def find_row(
 
 
 def draw_scores(rows: Iterable[dict[str, str]], wanted: str = '') -> str:
-    """Rows as a Markdown table with mean and standard deviation over seeds.
+    """Rows as a Markdown table with mean and standard deviation over runs.
 
     Args:
         rows: Rows that `compare` has written.
@@ -241,7 +269,7 @@ def draw_scores(rows: Iterable[dict[str, str]], wanted: str = '') -> str:
     for row in rows:
         if re.search(pattern, row['config']):
             by_config.setdefault(row['config'], []).append(row)
-    scores = [*(title for title, _ in SCORES.values()), 'on training pictures']
+    scores = [*(title for title, _ in SCORES.values()), ON_TRAINING]
     if columns:
         scores = [title for title in scores if title in columns.split(', ')]
     lines = [

@@ -51,7 +51,7 @@ def use_training_pictures(cfg: Config) -> None:
     """Replace the test data by the training pictures, loaded as in testing.
 
     Raises:
-        ConfigError: The training data are several data sets.
+        ConfigError: The training data are several data sets, or panoptic.
     """
     sources = list(datasets_of(cfg, 'train_dataloader'))
     tests = list(datasets_of(cfg, 'test_dataloader'))
@@ -67,5 +67,11 @@ def use_training_pictures(cfg: Config) -> None:
     cfg.test_dataloader.dataset = dataset
     evaluators = cfg.test_evaluator
     for evaluator in evaluators if isinstance(evaluators, Sequence) else [evaluators]:
+        if 'seg_prefix' in evaluator:
+            raise ConfigError(
+                f'{evaluator["type"]} cannot score training pictures: leave out '
+                '--score-training.'
+            )
         if 'ann_file' in evaluator:
-            evaluator.ann_file = str(Path(source['data_root'], source['ann_file']))
+            root = source.get('data_root') or ''
+            evaluator.ann_file = str(Path(root, source['ann_file']))

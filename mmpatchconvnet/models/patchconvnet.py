@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmpatchconvnet.checkpoints import CheckpointError
 from mmpatchconvnet.checkpoints.stems import STRIDES, fit_stem
 from mmpatchconvnet.models.backbone import (
     Backbone,
@@ -232,7 +233,14 @@ class PatchConvNet(Backbone):
 
     def fit_weights(self, path: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights of a column of another stride; the end of the stem stays as it is."""
-        return fit_stem(path, weights, self.state_dict())
+        fitted = fit_stem(path, weights, self.state_dict())
+        if self.frozen_stages >= 0 and fitted.keys() != weights.keys():
+            raise CheckpointError(
+                f'{path} is of a column of another stride, so the end of the stem is '
+                f'new, but frozen_stages={self.frozen_stages} freezes it untrained: '
+                'set frozen_stages=-1.'
+            )
+        return fitted
 
     def foldable(self) -> dict[str, list[str]]:
         stem = [] if isinstance(self.stem, FoldedStem) else ['stem']

@@ -66,7 +66,8 @@ class Pyramid(StrictModule):
     ) -> None:
         super().__init__(init_cfg)
         self.name = type(self).__name__
-        self.patch_size = patch_size
+        # Named scales fit a column of any stride.
+        self.patch_size = patch_size if scales is None else None
         if scales is None:
             if patch_size not in STRIDES:
                 raise ValueError(

@@ -15,6 +15,7 @@ is large; the backward pass computes them again.
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from math import ceil, floor
 from typing import Any
 
 import torch
@@ -169,23 +170,38 @@ def bands(
     """
     (batch, h, _, _), (_, height, width, outs) = x.shape, out.shape
     k_h = weight.shape[2]
-    # Made on the CPU, where the values that bound a band are known.
-    cpu = x.new_empty(0, device='cpu')
-    rows = shifted_interpolations(h, height, k_h, align_corners, cpu)
+    rows = shifted_interpolations(h, height, k_h, align_corners, x)
     rows = rows.transpose(0, 1)  # (H, k_h, h)
     band = BAND if x.device.type == 'cpu' else 16 * BAND  # GPUs need large products
     per_row = k_h * width * outs
     step = min(max(band // per_row, 1), h)
     images = max(band // (per_row * step), 1)
     for start in range(0, h, step):
-        part = rows[:, :, start : start + step].flatten(1)
-        reached = part.any(1).nonzero()
-        if not len(reached):
-            continue
-        target = slice(int(reached[0]), int(reached[-1]) + 1)
-        part = part[target].to(x.device)
+        stop = min(start + step, h)
+        target = reached(start, stop, h, height, k_h, align_corners)
+        part = rows[target, :, start:stop].flatten(1)
         for image in range(0, batch, images):
-            yield slice(image, image + images), slice(start, start + step), target, part
+            yield slice(image, image + images), slice(start, stop), target, part
+
+
+def reached(
+    start: int, stop: int, source: int, target: int, kernel: int, align_corners: bool
+) -> slice:
+    """The rows of the resized map to which some rows of a map contribute, or a few more.
+
+    Args:
+        start, stop: The rows of the map.
+        source, target: Its height, before and after.
+        kernel: Height of the kernel that is applied afterwards.
+        align_corners: That of the interpolation.
+    """
+    factor = target / source
+    if align_corners:
+        factor = (target - 1) / max(source - 1, 1)
+    margin = 1 + kernel // 2
+    low = 0 if start == 0 else max(floor((start - 1) * factor) - margin, 0)
+    high = ceil((stop + 0.5) * factor) + margin
+    return slice(low, target if stop == source else min(high, target))
 
 
 def add_in_graph(out: Tensor, x: Tensor, weight: Tensor, align_corners: bool) -> Tensor:

@@ -6,8 +6,10 @@ values that they read: values and kernel are each transformed to 36 numbers, mul
 one by one and added over the channels, and the sums transformed back. Over many places
 and channels this is 36 products of matrices, and each transform is one more.
 
-The method evaluates polynomials at points. The usual ones, 0, 1, -1, 2 and -2, lose two
-bits; those here round no worse than oneDNN's direct convolution.
+The method evaluates polynomials at points. With those here the relative error in
+float32 is 1.1e-6 to 1.3e-6 for 128 to 512 channels, with the usual ones, 0, 1, -1, 2
+and -2, 2.4e-6 to 2.8e-6; oneDNN's direct convolution has 0.6e-6 to 0.7e-6. A value that
+is not finite spreads to all results of its tiles. `torch.func` cannot differentiate it.
 """
 
 from collections.abc import Iterator
@@ -53,8 +55,8 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def is_fast(x: Tensor, weight: Tensor) -> bool:
     """Whether `conv3x3` takes Winograd's method.
 
-    With 64 channels its transforms, and with 64 tiles that of the weight take the time
-    that the products save.
+    It does not pay for 64 channels, or for pictures of 64 tiles: the transforms then
+    take the time that the products save.
     """
     return (
         not torch.compiler.is_compiling()
@@ -64,7 +66,8 @@ def is_fast(x: Tensor, weight: Tensor) -> bool:
         and not torch.is_autocast_enabled('cpu')
         and weight.shape[2:] == (3, 3)
         and min(weight.shape[:2]) >= 128
-        and x.shape[0] * x.shape[2] * x.shape[3] >= 128 * OUT**2
+        and min(x.shape[2:]) >= 4 * OUT  # a narrow map leaves tiles half empty
+        and x.shape[2] * x.shape[3] >= 128 * OUT**2
     )
 
 

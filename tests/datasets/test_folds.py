@@ -91,6 +91,39 @@ def test_coco_files_hold_the_annotations_of_their_images(tmp_path):
     assert sorted(seen) == list(range(len(NAMES)))
 
 
+def test_a_class_of_one_person_keeps_its_folder_in_both_parts(tmp_path):
+    for name in NAMES:
+        write(tmp_path / f'a/train/{name[:3]}' / name)
+    for root in write_folds(tmp_path / 'a', tmp_path / 'folds', by_name('[^_]+'), 2):
+        for part in ('train', 'val'):
+            assert {p.name for p in (root / part).iterdir()} == {*PEOPLE}
+
+
+def test_other_files_are_not_taken_for_pictures(tmp_path):
+    source = class_folders(tmp_path / 'a')
+    write(source / 'train/0/Thumbs.db')
+    (root, _) = write_folds(source, tmp_path / 'folds', by_name('[^_]+'), 2)
+    assert not list(root.rglob('*.db'))
+
+
+@pytest.mark.parametrize(
+    ('layout', 'lost', 'message'),
+    [
+        (coco, 'images/train/ben_1.jpg', r'ben_1.jpg is missing, but the COCO file'),
+        (label_maps, 'labels/train/ben_1.png', r'ben_1.jpg has no label map'),
+    ],
+)
+def test_what_is_missing_is_named_before_anything_is_written(
+    layout, lost, message, tmp_path
+):
+    source = layout(tmp_path / 'source')
+    (source / lost).unlink()
+    group_of = by_field('scene') if layout is coco else by_name('[^_]+')
+    with pytest.raises(ValueError, match=message):
+        write_folds(source, tmp_path / 'folds', group_of, 2)
+    assert not (tmp_path / 'folds').exists()
+
+
 def test_links_survive_a_move_of_all_data(tmp_path):
     write_folds(
         class_folders(tmp_path / 'old/a'), tmp_path / 'old/b', by_name('[^_]+'), 2

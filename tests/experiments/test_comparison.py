@@ -243,6 +243,24 @@ def test_the_recipe_is_read_before_a_host_changes_the_config():
 
 
 @pytest.mark.cls
+@pytest.mark.parametrize(
+    ('header', 'roots', 'message'),
+    [
+        ('config,seed,recipe\na,0,x\n', ['fold0'], r'other columns, as of an older'),
+        ('', ['a/fold0', 'b/fold0'], r'the same name among fold0, fold0: rename'),
+    ],
+)
+def test_what_cannot_be_written_later_is_refused_at_once(
+    header, roots, message, tmp_path
+):
+    rows_file = tmp_path / 'rows.csv'
+    rows_file.write_text(header)
+    config = ROOT / 'configs/demo/classifier_patchconvnet-tiny_scenes.py'
+    with pytest.raises(ValueError, match=message):
+        compare([config], [0], [Path(r) for r in roots], rows_file, tmp_path, Console())
+
+
+@pytest.mark.cls
 @pytest.mark.slow
 def test_a_run_with_a_row_is_skipped(tmp_path):
     scenes = write_scenes(tmp_path / 'scenes', num_train=8, num_val=4) / 'classes'

@@ -183,6 +183,14 @@ def test_other_keys_must_still_fit(tmp_path):
         tiny(8, init_cfg=init_cfg).init_weights()
 
 
+def test_a_new_end_of_the_stem_cannot_be_frozen(tmp_path):
+    path = tmp_path / 'column.pth'
+    torch.save(tiny(16).state_dict(), path)
+    init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    with pytest.raises(CheckpointError, match=r'frozen_stages=0 freezes it untrained'):
+        tiny(8, init_cfg=init_cfg, frozen_stages=0).init_weights()
+
+
 @pytest.mark.parametrize('patch_size', [2, 12, 64])
 def test_a_stride_that_no_stem_has_is_named(patch_size):
     with pytest.raises(ValueError, match=rf'patch_size={patch_size} .*4, 8, 16, 32'):
