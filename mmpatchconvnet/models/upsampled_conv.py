@@ -187,7 +187,7 @@ def bands(
 def reached(
     start: int, stop: int, source: int, target: int, kernel: int, align_corners: bool
 ) -> slice:
-    """The rows of the resized map to which some rows of a map contribute, or a few more.
+    """The rows of the resized map that some rows of a map reach, or a few more.
 
     Args:
         start, stop: The rows of the map.

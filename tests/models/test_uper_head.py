@@ -100,7 +100,7 @@ def test_float32_is_as_exact_for_large_maps(monkeypatch):
     exact.double()
     given = [
         torch.randn(2, c, side, side, requires_grad=True)
-        for c, side in zip((6, 8, 8, 10), (32, 16, 8, 4), strict=True)
+        for c, side in zip((6, 8, 8, 10), (48, 24, 12, 6), strict=True)
     ]
     results = []
     for head, inputs in ((ours, given), (exact, [x.double() for x in given])):
@@ -165,7 +165,7 @@ def test_features_of_a_subclass_are_used():
             return super()._forward_feature(inputs) * 0
 
     ours.__class__ = Zeros
-    assert ours(maps()).unique().numel() <= 3  # the bias of each class
+    assert ours(maps()).unique().numel() <= 5  # the bias of each class
 
 
 def test_half_precision_is_as_close_as_that_of_mmseg():
