@@ -30,11 +30,12 @@ for command in ([], *([name] for name in cli.COMMANDS)):
 print('imported:', *sorted({name.partition('.')[0] for name in sys.modules}))
 """
 
-# Scripts that measure, which are no commands.
+# Scripts for measurements, which are no commands.
 MEASURE = {
     'faithfulness',
     'host_tests',
     'long_run',
+    'make_folds',
     'ops_table',
     'segment_by_maps',
     'test_matrix',
