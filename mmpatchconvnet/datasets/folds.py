@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from mmengine.logging import print_log
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 ANNOTATIONS = 'annotations/instances_{}.json'
@@ -23,7 +24,8 @@ def write_folds(
 
     Each fold is the root of a data set in the layout of the source: its `val` holds
     one part of the groups, its `train` all others. Pictures and label maps are links.
-    The validation pictures of the source are in no fold.
+    The validation pictures of the source are in no fold. The log says how many groups
+    there are: with a wrong pattern each picture may be its own.
 
     Args:
         source: Root of a data set with `train/CLASS/*`; `images/train` and
@@ -60,8 +62,10 @@ def write_folds(
             'with images/train and either labels/train or '
             f'{ANNOTATIONS.format("train")}.'
         )
-    folds = assign(
-        {file: group_of(entry) for file, entry in entries.items()}, num_folds
+    groups = {file: group_of(entry) for file, entry in entries.items()}
+    folds = assign(groups, num_folds)
+    print_log(
+        f'{len(groups)} pictures in {len(set(groups.values()))} groups', 'current'
     )
     labels = label_maps_of(source, entries)
     classes = {Path(file).parent.name for file in entries if file.startswith('train/')}
