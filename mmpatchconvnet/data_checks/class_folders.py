@@ -29,6 +29,12 @@ LOOSE = Kind(
     'move each to the folder of its class, or remove them',
     stops=False,
 )
+RENAMED = Kind(
+    'classes',
+    'named otherwise than their folders, which are numbered in alphabetical order',
+    'compare the pairs',
+    stops=False,
+)
 EMPTY = Kind('classes', 'without a picture', 'add pictures', stops=False)
 
 
@@ -105,6 +111,10 @@ class ClassFolders(Layout):
                 f'folders in {str(self.folder)!r} in alphabetical order: write '
                 f'{tuple(folders)}.'
             )
+        elif self.whole:  # in training, as with ImageNet, it would be noise
+            for one, place in zip(classes, folders, strict=True):
+                if one != place:
+                    self.findings.add(RENAMED, f'{one!r} is the folder {place!r}')
 
     def _list_pictures(self, names: list[str]) -> list[DataFile]:
         """The pictures that mmpretrain reads; those it leaves out are counted."""

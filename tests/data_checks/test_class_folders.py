@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from small_data import folders_config, sentences, write_folders
 
+from mmpatchconvnet.data_checks.whole import check_everything
+
 pytestmark = pytest.mark.cls
 TRAIN = 'train_dataloader'
 
@@ -74,6 +76,17 @@ def test_both_data_sets_need_the_same_folders_if_no_names_are_set(tmp_path):
     assert re.search("number their folders .*'bark'", sentences(cfg, True))
     (tmp_path / 'train' / 'bark').mkdir()
     assert sentences(cfg, True) == ''
+
+
+def test_classes_with_other_names_than_their_folders_are_told(tmp_path):
+    """The names of two classes in the place of each other show in no other way."""
+    write_folders(tmp_path)
+    cfg = folders_config(tmp_path, metainfo=dict(classes=('leaves', 'fruit tree')))
+    assert sentences(cfg, False, TRAIN) == ''  # at the start of a training
+    checked, _ = check_everything(cfg, lambda source: list)
+    told = '\n'.join(checked[0].findings.sentences(stops=False))
+    assert '2 of 2 classes named otherwise than their folders' in told
+    assert "first: 'leaves' is the folder 'fruit'" in told
 
 
 def test_splits_of_imagenet_are_not_taken_for_classes(tmp_path):
