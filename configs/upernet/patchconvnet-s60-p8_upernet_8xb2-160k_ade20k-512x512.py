@@ -1,18 +1,11 @@
-"""UperNet on ADE20K with PatchConvNet-S60 of stride 8 instead of Swin-T."""
+"""UperNet on ADE20K with PatchConvNet-S60 of stride 8 instead of Swin-T.
 
-_base_ = [
-    '../_base_/mmpatchconvnet.py',
-    '../_base_/runtime.py',
-    '../_base_/columns/s60-p8.py',
-    'mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py',
-]
+Taps, stochastic depth and weights: see
+`../mask_rcnn/mask-rcnn_patchconvnet-s60-p8_fpn_1x_coco.py`.
+"""
 
-model = dict(
-    backbone=dict(_delete_=True, **_base_.pop('column')),
-    neck=_base_.pop('pyramid'),
-    decode_head=dict(
-        type='mmpatchconvnet.FastUPerHead', in_channels=[_base_.width] * 4
-    ),
-    auxiliary_head=dict(in_channels=_base_.pop('width')),
-)
-default_hooks = _base_.pop('hooks')
+_base_ = 'patchconvnet-s60_upernet_8xb2-160k_ade20k-512x512.py'
+
+arch = dict(_delete_=True, embed_dims=384, depth=60, patch_size=8)
+model = dict(backbone=dict(arch=arch), neck=dict(patch_size=8))
+del arch  # or it would become a setting

@@ -16,8 +16,6 @@ from torch import nn
 from mmpatchconvnet.config_files import ConfigError, datasets_of, resolve_type
 from mmpatchconvnet.data_checks.quick import check_data
 from mmpatchconvnet.data_checks.sources import classes_of, is_local
-from mmpatchconvnet.models import PatchConvNet
-from mmpatchconvnet.models.pyramids import Pyramid
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # Parts whose num_classes is the number of classes of the data.
@@ -208,6 +206,10 @@ def check_features(model: nn.Module) -> None:
 
 def check_stride(backbone: nn.Module, neck: nn.Module | None) -> None:
     """Raise if a pyramid was built for a column of another stride."""
+    # Loaded already if the backbone is ours; other models start without them.
+    from mmpatchconvnet.models import PatchConvNet
+    from mmpatchconvnet.models.pyramids import Pyramid
+
     if not isinstance(backbone, PatchConvNet) or neck is None:
         return
     stride = backbone.patch_size

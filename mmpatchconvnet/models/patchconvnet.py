@@ -102,7 +102,7 @@ class PatchConvNet(Backbone):
             that every block gets a gradient.
         stem_indices: Maps of the stem to return before the taps: 0 is stride 2 with
             C/8 channels, 1 is stride 4 with C/4, 2 is stride 8 with C/2, 3 is stride 16
-            with C. There are those up to stride P, without stride 16 if P is 16.
+            with C. P = 4 has the first two, 8 and 16 the first three, 32 all four.
         frozen_stages: -1 trains everything, 0 freezes the stem, k the stem and the
             first k blocks. Frozen parts stay in eval mode.
         drop_path_rate: Stochastic depth, in [0, 1), the same for every block.

@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
+from mmpatchconvnet.checkpoints.stems import STRIDES
 from mmpatchconvnet.models.strict_init import StrictModule
 from mmpatchconvnet.registry import MODELS
 
 SCALES = (8, 4, 2, 1, 0.5, 0.25, 0.125)
-STRIDES = (4, 8, 16, 32)
 
 
 class Pyramid(StrictModule):

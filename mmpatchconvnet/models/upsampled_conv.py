@@ -24,6 +24,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from mmpatchconvnet.models.winograd import conv3x3
+
 # Values of the largest intermediate result, 16 MB in float32: it stays in the cache,
 # and the allocator keeps its memory for the next one.
 BAND = 2**22
@@ -47,7 +49,7 @@ def add_convs_upsampled(
     for x, weight in zip(maps, weights, strict=True):
         if not is_cheaper(x.shape, weight.shape, size):
             x = resize(x, size, align_corners)
-            out = out + F.conv2d(x, weight, padding=padding_of(weight))
+            out = out + conv3x3(x, weight)
         elif torch.compiler.is_compiling():
             out = add_in_graph(out, x, weight, align_corners)
         else:
@@ -266,11 +268,6 @@ def is_cheaper(
     taps = out * channels * k_h * k_w
     matrices = out * k_h * h * width * (k_w * w + height)
     return h * w * taps + matrices < height * width * taps
-
-
-def padding_of(weight: Tensor) -> list[int]:
-    """The padding with which a convolution keeps the size."""
-    return [k // 2 for k in weight.shape[2:]]
 
 
 def resize(x: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:

@@ -43,8 +43,8 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return F.conv2d(x, weight, bias, padding=[k // 2 for k in weight.shape[2:]])
     tokens = x.permute(0, 2, 3, 1)
     out = WinogradGradient.apply(tokens, weight)
-    # Only now that the function has saved its inputs: if they are recomputed in a
-    # backward pass, this stops there.
+    # After the function has saved its inputs: recomputing them for the backward pass
+    # ends at that point, so that these products are not computed twice.
     with torch.no_grad():
         winograd(tokens, weight, out)
     if bias is not None:

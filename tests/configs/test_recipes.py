@@ -292,26 +292,32 @@ def test_dense_transcnn_has_its_own_weights_and_widths(arch):
     )
 
 
-@pytest.mark.parametrize('arch', ['s60', 's60-p8', 's120', 'b60', 'b120', 'l120'])
+@pytest.mark.parametrize('arch', ['s60', 's120', 'b60', 'b120', 'l120'])
 def test_columns_have_their_own_weights_and_taps_as_in_xcit(arch):
     column = Config.fromfile(ROOT / f'configs/_base_/columns/{arch}.py').column
-    name, *small_stride = arch.split('-')
-    depth = int(name[1:])
-    if small_stride:
-        assert column.arch == dict(embed_dims=384, depth=depth, patch_size=8)
-    else:
-        assert column.arch == arch
+    depth = int(arch[1:])
+    assert column.arch == arch
     assert column.out_indices == tuple(
         depth * third // 6 - 1 for third in (2, 3, 4, 6)
     )  # 1/3, 1/2, 2/3 and all
     rates = dict(s60=0.05, s120=0.1, b60=0.15, b120=0.15, l120=0.15)
-    assert column.drop_path_rate == rates[name]
+    assert column.drop_path_rate == rates[arch]
     if arch == 'l120':
         assert 'init_cfg' not in column
         return
-    scheme, file = column.init_cfg.checkpoint.split('://')
-    assert scheme == 'deit' and file in OFFICIAL_FILES
-    assert file.startswith(f'{name}_')
+    scheme, name = column.init_cfg.checkpoint.split('://')
+    assert scheme == 'deit' and name in OFFICIAL_FILES
+    assert name.startswith(f'{arch}_')
+
+
+@pytest.mark.parametrize('path', marked([p for p in FAIR if '-s60-p8_' in p.stem]))
+def test_a_column_of_stride_8_differs_only_in_its_stride(path):
+    other = read(path.with_name(path.name.replace('-p8', '')))
+    arch = {f'model.backbone.arch.{k}' for k in ('embed_dims', 'depth', 'patch_size')}
+    differing = {key for key in difference(read(path), other) if key not in arch}
+    assert {key.split('.')[-1] for key in differing} <= {'arch', 'patch_size'}
+    backbone = read(path).model.backbone
+    assert backbone.arch == dict(embed_dims=384, depth=60, patch_size=8)
 
 
 def test_columns_keep_three_maps_of_a_block_for_the_backward_pass():

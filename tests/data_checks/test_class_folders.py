@@ -79,7 +79,7 @@ def test_both_data_sets_need_the_same_folders_if_no_names_are_set(tmp_path):
 
 
 def test_classes_with_other_names_than_their_folders_are_told(tmp_path):
-    """The names of two classes in the place of each other show in no other way."""
+    """Nothing else shows that the names of two classes are swapped."""
     write_folders(tmp_path)
     cfg = folders_config(tmp_path, metainfo=dict(classes=('leaves', 'fruit tree')))
     assert sentences(cfg, False, TRAIN) == ''  # at the start of a training
