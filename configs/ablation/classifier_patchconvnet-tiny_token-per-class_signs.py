@@ -1,6 +1,6 @@
 """One token for each class instead of one for all."""
 
-_base_ = '../demo/classifier_patchconvnet-tiny_signs.py'
+_base_ = 'classifier_patchconvnet-tiny-p16_signs.py'
 
 model = dict(
     neck=dict(num_tokens=_base_.model.head.num_classes),

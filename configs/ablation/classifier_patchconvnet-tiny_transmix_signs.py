@@ -1,6 +1,6 @@
 """TransMix on every batch: boxes of other pictures, labels by attention."""
 
-_base_ = '../demo/classifier_patchconvnet-tiny_signs.py'
+_base_ = 'classifier_patchconvnet-tiny-p16_signs.py'
 
 model = dict(
     type='mmpatchconvnet.AttentionMixClassifier',

@@ -1,6 +1,6 @@
 """ResNet-18 with average pooling instead of the column."""
 
-_base_ = '../demo/classifier_patchconvnet-tiny_signs.py'
+_base_ = '../_base_/classifier_signs.py'
 
 model = dict(
     backbone=dict(_delete_=True, type='ResNet', depth=18),
