@@ -80,6 +80,7 @@ OURS = {
 OFFICIAL = [path for path in CONFIGS if '3rdparty' in path.stem]
 PAPER = {path for path in CONFIGS if 'lamb' in path.stem} | {*OFFICIAL}
 # Small data: what an ablation changes in the demo config, and what a comparison does.
+SLOW_POOLING = r'optim_wrapper\.paramwise_cfg'
 ABLATED = {
     'as-published': r'model\.backbone\.(norm|init)_cfg',
     'layer-norm': r'model\.backbone\.norm_cfg',
@@ -95,7 +96,11 @@ ABLATED = {
     'one-token': r'model\.(neck|head)',
     'token-per-class': r'model\.(neck|head)',
     'average-pooling': r'model\.(neck|head)',
-    'slow-pooling': r'optim_wrapper\.paramwise_cfg',
+    'slow-pooling': SLOW_POOLING,
+    'slow-pooling-w192': rf'{SLOW_POOLING}|model\..*\.(embed_dims|in_channels)',
+    'slow-pooling-1200-steps': rf'{SLOW_POOLING}|train_cfg|param_scheduler|'
+    r'default_hooks\.checkpoint',
+    'slow-pooling-augmented': rf'{SLOW_POOLING}|train_pipeline|train_dataloader',
     # Another depth, width and stride.
     '': r'model\.backbone\.(arch|out_indices)|'
     r'model\..*\.((in|stem)_channels|patch_size)',
@@ -177,7 +182,7 @@ def test_a_comparison_on_small_data_is_fair(path):
         if ablation and path != base_of_ablations:
             base = base_of_ablations
         else:
-            allowed += r'|optim_wrapper\.paramwise_cfg'  # the rate of the pooling
+            allowed += f'|{SLOW_POOLING}'
     differing = difference(*map(read, (path, base)))
     assert differing
     # On signs one rate does not suit all; ResNet trains with that of the column.
