@@ -462,3 +462,13 @@ def test_the_paper_recipe_does_not_decay_the_class_token():
         if group['params'][0] is model.neck.cls_token
     }
     assert decay == 0
+
+
+@pytest.mark.parametrize('data', ['signs', 'nuclei', 'aerial'])
+def test_a_column_has_the_compute_of_resnet18(data):
+    """The metafile has the multiply-adds, which another test counts."""
+    folder = ROOT / 'configs/comparison'
+    (column,) = folder.glob(f'*_patchconvnet-d14-w256-p8_{data}.py')
+    (resnet,) = folder.glob(f'*_resnet18_{data}.py')
+    ours, theirs = (entry_of(path)['Metadata']['FLOPs'] for path in (column, resnet))
+    assert ours == pytest.approx(theirs, rel=0.1)
