@@ -21,6 +21,7 @@ from mmpatchconvnet.compat.hosts import HOSTS
 from mmpatchconvnet.config_files import datasets_of, read_config
 from mmpatchconvnet.engine.nested import without
 from mmpatchconvnet.engine.provenance import short_commit
+from mmpatchconvnet.engine.unknown_arguments import explain_arguments
 from mmpatchconvnet.experiments.complexity import (
     build_on_meta,
     count_macs,
@@ -147,7 +148,8 @@ def settings_of(config: Path) -> dict[str, str]:
     """The columns of a row that follow from its config."""
     cfg = read_config(str(config))
     recipe = recipe_of(cfg)  # first, as hosts change a config when they build it
-    model: Any = build_on_meta(cfg)
+    with explain_arguments(cfg):
+        model: Any = build_on_meta(cfg)
     datasets = datasets_of(cfg, 'train_dataloader')
     sizes = {training_size(dataset.get('pipeline') or ()) for dataset in datasets}
     size = sizes.pop() if len(sizes) == 1 else None
