@@ -22,7 +22,18 @@ help:  ## show this list
 
 setup: $(READY)  ## create .venv from the pinned files under requirements/
 
-$(READY): $(filter-out requirements/docs.txt,$(wildcard requirements/*.txt)) pyproject.toml setup.py
+# PYTHON counts only when .venv is made: another one, given later, would do nothing.
+.PHONY: same-python
+same-python:
+ifneq ($(origin PYTHON),file)
+	@python=$$($(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])') || exit 1; \
+	if [ -e $(BIN)/python ] && [ ! -e $(BIN)/$$python ]; then \
+	    echo "$(VENV) has another Python than PYTHON=$(PYTHON): rm -rf $(VENV) to start again, or leave PYTHON out."; \
+	    exit 1; \
+	fi
+endif
+
+$(READY): $(filter-out requirements/docs.txt,$(wildcard requirements/*.txt)) pyproject.toml setup.py | same-python
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else \
 	    f"$(PYTHON) is Python {v[0]}.{v[1]}; use 3.10, 3.11 or 3.12: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)

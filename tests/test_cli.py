@@ -132,6 +132,8 @@ def test_errors_are_one_line(command, message, monkeypatch, tmp_path):
         ('fly', "invalid choice: 'fly'"),
         (f'train {DEMO} --cfg-options a=1 b', "'b' is not KEY=VALUE"),
         (f'train {DEMO} --seed x', "invalid int value: 'x'"),
+        (f'train {DEMO} --data-rot x', 'usage: mmpatchconvnet train '),
+        (f'train {DEMO} --data-rot x', 'train: error: unrecognized arguments: --d'),
     ],
 )
 def test_a_command_that_cannot_be_parsed_has_status_2(

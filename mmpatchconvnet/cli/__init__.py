@@ -44,8 +44,11 @@ def main(*command: str) -> None:
     # A file name that is not UTF-8 is printed with escapes, as in errors.
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors='backslashreplace')
-    settings = vars(build_parser().parse_args())
-    run = settings.pop('run')
+    arguments, unknown = build_parser().parse_known_args()
+    settings = vars(arguments)
+    run, refuse = settings.pop('run'), settings.pop('refuse')
+    if unknown:
+        refuse(f'unrecognized arguments: {" ".join(unknown)}')
     try:
         run(**settings)
     except KeyboardInterrupt:
@@ -76,5 +79,6 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        # Of unknown arguments argparse would show the usage of the whole program.
+        command.set_defaults(run=module.run, refuse=command.error)
     return parser

@@ -1,6 +1,7 @@
 """Arguments that several commands share."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 
@@ -44,6 +45,18 @@ def whole_number(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f'{text!r} is not a whole number')
     return int(text)
+
+
+def missing_paths(model: str, paths: list[str]) -> list[str]:
+    """Which of CHECKPOINT and SOURCE is not among the paths after a model.
+
+    A last path with the ending of weights is a checkpoint.
+    """
+    if not paths and model.endswith('.py'):
+        return ['CHECKPOINT', 'SOURCE']
+    if not paths or Path(paths[-1]).suffix in ('.pth', '.safetensors'):
+        return ['SOURCE']
+    return []
 
 
 class ConfigOptions(argparse.Action):

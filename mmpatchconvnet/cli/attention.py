@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmpatchconvnet.cli.arguments import missing_paths
 from mmpatchconvnet.cli.errors import exit_on
 
 
@@ -67,9 +68,11 @@ def run(
     scale: Sequence[float] | None,
     untrained: bool,
 ) -> None:
-    if len(paths) > 2:
+    missing = ' and '.join(missing_paths(model, paths))
+    if missing or len(paths) > 2:
+        given = f'{len(paths)} paths after the model are given'
         raise SystemExit(
-            f'error: {len(paths)} paths after the model are given: give MODEL '
+            f'error: {f"{missing} is missing" if missing else given}: give MODEL '
             '[CHECKPOINT] SOURCE --out DIR, with a glob in quotes.'
         )
     checkpoint = paths[0] if len(paths) == 2 else None

@@ -5,7 +5,8 @@ mmpatchconvnet export CONFIG CHECKPOINT --out model.onnx --preprocess --fp16
 mmpatchconvnet export work_dirs/NAME --format torch --out model.pt2
 mmpatchconvnet predict model.onnx pictures/ --out found
 
-The file is run on images of three sizes that the export has not seen. If an output
+The file is run on images of three sizes that the export has not seen, and on the
+picture of --picture. If an output
 differs from the model's, the exit status is 1 and no file is written; 8 bits are not
 held to a limit.
 """
@@ -46,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     option('--fp16', action='store_true', help='compute in half precision')
     option(
+        '--picture',
+        metavar='FILE',
+        help='compare the file with the model on this picture as well: one with '
+        'objects, for a detector',
+    )
+    option(
         '--int8',
         metavar='PICTURES',
         help='convert to integers of 8 bits, with ranges of values from 32 pictures '
@@ -60,6 +67,7 @@ def run(
     out: Path,
     overwrite: bool,
     int8: str | None,
+    picture: str | None,
     **settings: Any,
 ) -> None:
     if out.suffix != FORMATS[format]:
@@ -93,6 +101,7 @@ def run(
     from mmpatchconvnet.export.quantize import readers_of
     from mmpatchconvnet.export.write import write_checked
     from mmpatchconvnet.inference.host_model import HostModel
+    from mmpatchconvnet.inference.pictures import read_picture
 
     console = Console(highlight=False)
     with exit_on(ValueError, OSError, ImportError):
@@ -103,6 +112,8 @@ def run(
             need(torch_release='2.6')
         if int8:
             readers_of(int8)
+        if picture:
+            settings['picture'] = read_picture(picture)
         out.parent.mkdir(parents=True, exist_ok=True)
         host = HostModel(model, checkpoint, 'cpu', None, min_score=0)
         with console.status('exporting, which takes one to three minutes'):
@@ -110,9 +121,12 @@ def run(
     console.print('Largest difference from the model, relative to its largest value:')
     console.print(table_of(rows))
     if not any(row.found for row in rows):
+        where = f'in {picture} and the' if picture else 'in these'
         console.print(
-            'The model finds no object in these random images, so nothing was '
-            'compared: compare its predictions of your own pictures.'
+            f'The detector finds nothing {where} random images, so boxes and masks '
+            'could not be compared: give --picture FILE with objects that it finds.',
+            markup=False,
+            soft_wrap=True,
         )
     megabytes = out.stat().st_size / 1e6
     made = f'{out}: {megabytes:.1f} MB, from {host.checkpoint}'
@@ -131,6 +145,7 @@ def table_of(rows: list[Any]) -> Any:
     for size in dict.fromkeys(row.size for row in rows):
         of_size = [row for row in rows if row.size == size]
         count = [str(of_size[0].found)] * detects
-        differences = [f'{row.difference:.1e}' for row in of_size]
+        # Without objects nothing was compared.
+        differences = [f'{row.difference:.1e}' if row.found else '-' for row in of_size]
         table.add_row('{} x {} x {}'.format(*size), *count, *differences)
     return table

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpatchconvnet.cli.arguments import add_deploy
+from mmpatchconvnet.cli.arguments import add_deploy, missing_paths
 from mmpatchconvnet.cli.errors import exit_on
 
 
@@ -90,18 +90,11 @@ def run(
     no_pictures: bool,
     **settings: Any,
 ) -> None:
-    least, most = (1, 2) if serve is None else (0, 1)
-    if not least <= len(paths) <= most or (serve is None) != (out is not None):
-        given = ', '.join(
-            [
-                f'{len(paths)} paths after the model',
-                *(['--out'] if out else []),
-                *(['--serve'] if serve is not None else []),
-            ]
-        )
+    most = 2 if serve is None else 1
+    if fault := fault_of_arguments(model, paths, out, serve, most):
         raise SystemExit(
-            f'error: {given} are given: give MODEL [CHECKPOINT] SOURCE --out DIR, with '
-            'a glob in quotes, or MODEL [CHECKPOINT] --serve without a source.'
+            f'error: {fault}: give MODEL [CHECKPOINT] SOURCE --out DIR, with a glob in '
+            'quotes, or MODEL [CHECKPOINT] --serve without a source.'
         )
     if serve is not None and not 0 <= serve < 2**16:
         raise SystemExit(f'error: port {serve} does not exist: give 0 to 65535.')
@@ -139,6 +132,19 @@ def run(
         )
     if unread:
         raise SystemExit(1)
+
+
+def fault_of_arguments(
+    model: str, paths: list[str], out: Path | None, serve: int | None, most: int
+) -> str:
+    """All that is missing or too much; '' if nothing is."""
+    if len(paths) > most:
+        return f'{len(paths)} paths after the model are given'
+    if serve is not None:
+        return '--out and --serve are given' if out else ''
+    missing = missing_paths(model, paths) + ['--out DIR'] * (out is None)
+    verb = 'is' if len(missing) == 1 else 'are'
+    return f'{" and ".join(missing)} {verb} missing' if missing else ''
 
 
 def serve_page(

@@ -23,19 +23,26 @@ def run(checkpoint: str, deploy: str | None, **settings: Any) -> None:
     import torch
 
     from mmpatchconvnet.checkpoints import load_weights
+    from mmpatchconvnet.config_files import ConfigError
     from mmpatchconvnet.deploy import switch_to_deploy
     from mmpatchconvnet.engine.bad_files import BadDataError
     from mmpatchconvnet.engine.distributed import end_processes
     from mmpatchconvnet.engine.launch import build_runner, load_config
     from mmpatchconvnet.engine.run_faults import RunFault, explain_faults
+    from mmpatchconvnet.engine.unknown_arguments import explain_arguments
 
     with exit_on(ValueError, RunFault):
-        runner = build_runner(load_config(**settings), training=False)
+        cfg = load_config(**settings)
+        runner = build_runner(cfg, training=False)
         model = getattr(runner.model, 'module', runner.model)
         load_weights(model, checkpoint)
         if deploy:
             switch_to_deploy(model, getattr(torch, deploy))
-    with exit_on(BadDataError, RunFault), explain_faults(runner.work_dir):
+    with (
+        exit_on(ConfigError, BadDataError, RunFault),
+        explain_faults(runner.work_dir),
+        explain_arguments(cfg),
+    ):
         runner.test()
     del runner, model
     end_processes()

@@ -77,11 +77,13 @@ def train(
     **settings: Any,
 ) -> None:
     from mmpatchconvnet.checkpoints import CheckpointError
+    from mmpatchconvnet.config_files import ConfigError
     from mmpatchconvnet.engine import launch
     from mmpatchconvnet.engine.bad_files import BadDataError, tell_skipped
     from mmpatchconvnet.engine.distributed import end_processes
     from mmpatchconvnet.engine.finite_steps import BadStepError
     from mmpatchconvnet.engine.run_faults import RunFault, explain_faults
+    from mmpatchconvnet.engine.unknown_arguments import explain_arguments
 
     stdout = open(os.devnull, 'w') if quiet else sys.stdout  # noqa: SIM115
     with exit_on(ValueError, RunFault), redirect_stdout(stdout):
@@ -103,10 +105,11 @@ def train(
             if not isinstance(handler, logging.FileHandler):
                 runner.logger.removeHandler(handler)
     try:
-        # The first is raised by init_cfg before the first step.
+        # The first is of the loop or the optimizer, the second of init_cfg.
         with (
-            exit_on(CheckpointError, BadDataError, BadStepError, RunFault),
+            exit_on(ConfigError, CheckpointError, BadDataError, BadStepError, RunFault),
             explain_faults(cfg.work_dir, resumes=True),
+            explain_arguments(cfg),
         ):
             runner.train()
     except KeyboardInterrupt:

@@ -39,6 +39,7 @@ from mmpatchconvnet.engine.run_faults import (
     explain_faults,
     log_what_fits,
 )
+from mmpatchconvnet.engine.unknown_arguments import explain_arguments
 from mmpatchconvnet.engine.work_dir_lock import UnlockHook, lock_work_dir
 from mmpatchconvnet.large_pictures import (
     bound_label_maps,
@@ -195,7 +196,7 @@ def build_runner(
     notes, content = choose_checkpoint(cfg)
     if training:
         notes += tell_earlier(cfg)
-    with explain_faults(cfg.work_dir):
+    with explain_faults(cfg.work_dir), explain_arguments(cfg):
         return assemble(
             cfg,
             training,

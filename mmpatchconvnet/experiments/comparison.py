@@ -18,9 +18,12 @@ from mmengine.config import Config
 from rich.console import Console
 
 from mmpatchconvnet.compat.hosts import HOSTS
-from mmpatchconvnet.config_files import datasets_of, read_config
+from mmpatchconvnet.config_files import ConfigError, datasets_of, read_config
+from mmpatchconvnet.engine.config_checks import check_config
+from mmpatchconvnet.engine.launch import load_config
 from mmpatchconvnet.engine.nested import without
 from mmpatchconvnet.engine.provenance import short_commit
+from mmpatchconvnet.engine.unknown_arguments import explain_arguments
 from mmpatchconvnet.experiments.complexity import (
     build_on_meta,
     count_macs,
@@ -91,7 +94,7 @@ def compare(
 
     Raises:
         ValueError: The file has a row of a config that has changed since, or rows with
-            other columns.
+            other columns; or a config does not find its data. Nothing is trained then.
         TrainingError: A training has failed.
     """
     names = [root.resolve().name for root in data_roots]
@@ -100,17 +103,23 @@ def compare(
             f'several data sets have the same name among {", ".join(names)}: rename '
             'their folders, as rows tell them apart by name.'
         )
+    recipes = {}
     for config in configs:  # these raise before any training
-        settings_of(config)
+        recipes[config] = settings_of(config)['recipe']
         if score_training:
             use_training_pictures(read_config(str(config)))
     check_header(rows_file)
+    measured = read_rows(rows_file)
+    for config, data_root in product(configs, data_roots):
+        keys = [key_of(config, data_root, seed) for seed in seeds]
+        if None in [find_row(measured, key, recipes[config]) for key in keys]:
+            check_data_of(config, data_root)
     runs = list(product(seeds, data_roots, configs))
     rows = []
     for number, (seed, data_root, config) in enumerate(runs, 1):
         settings = settings_of(config)  # read again, hours later
-        name = data_root.resolve().name
-        key = dict(config=config.stem, data=name, seed=str(seed))
+        key = key_of(config, data_root, seed)
+        name = key['data']
         row = find_row(read_rows(rows_file), key, settings['recipe'])
         if row and score_training and not row[ON_TRAINING]:
             raise ValueError(
@@ -143,11 +152,26 @@ def compare(
     return rows
 
 
+def key_of(config: Path, data_root: Path, seed: int) -> dict[str, str]:
+    """The columns that tell a run from others."""
+    return dict(config=config.stem, data=data_root.resolve().name, seed=str(seed))
+
+
+def check_data_of(config: Path, data_root: Path) -> None:
+    """Raise what `mmpatchconvnet train` would, and name the config."""
+    try:
+        cfg = load_config(str(config), data_root=str(data_root))
+        check_config(cfg, ('train_dataloader', 'val_dataloader'))
+    except ConfigError as error:
+        raise ConfigError(f'{config}: {error}') from None
+
+
 def settings_of(config: Path) -> dict[str, str]:
     """The columns of a row that follow from its config."""
     cfg = read_config(str(config))
     recipe = recipe_of(cfg)  # first, as hosts change a config when they build it
-    model: Any = build_on_meta(cfg)
+    with explain_arguments(cfg):
+        model: Any = build_on_meta(cfg)
     datasets = datasets_of(cfg, 'train_dataloader')
     sizes = {training_size(dataset.get('pipeline') or ()) for dataset in datasets}
     size = sizes.pop() if len(sizes) == 1 else None

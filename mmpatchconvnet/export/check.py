@@ -1,13 +1,15 @@
 """Compare an exported file with the model it was exported from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from mmpatchconvnet.export.graphs import make_graph
+from mmpatchconvnet.export.graphs import Graph, make_graph
+from mmpatchconvnet.export.preprocess import Preprocess
 from mmpatchconvnet.inference.exported_files import open_file
 
 # Batch, height and width that no trace has seen.
@@ -29,15 +31,18 @@ def compare(
     path: str | Path,
     sizes: Iterable[tuple[int, int, int]] = SIZES,
     tolerance: float = 1e-4,
+    picture: Tensor | None = None,
 ) -> list[Row]:
-    """Run an exported file, and its model in torch, on the same random images.
+    """Run an exported file, and its model in torch, on the same images.
 
     Args:
         model: The model, or `make_graph(model, preprocess=True)` if the file holds the
             preprocessing.
         path: The exported file.
-        sizes: Batch, height and width; of a detector the batch is always 1.
+        sizes: Batch, height and width of random images; of a detector the batch is
+            always 1.
         tolerance: Largest difference that counts as agreed.
+        picture: One more image (3, H, W), BGR from 0 to 255.
 
     Returns:
         A row for each size and output. Objects of a detector are matched first; see
@@ -48,11 +53,10 @@ def compare(
     """
     graph, file = make_graph(model), open_file(path, 'cpu')
     rows = []
-    for batch, height, width in sizes:
-        size = (batch if 0 in graph.dims else 1, height, width)
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(0)
-            arguments = graph.example(*size)
+    for arguments in examples(graph, sizes, picture):
+        batch, _, height, width = arguments[0].shape
+        size = (batch, height, width)
+        with torch.no_grad():
             device = next(graph.parameters()).device
             wanted = [
                 x.cpu().numpy() for x in graph(*(a.to(device) for a in arguments))
@@ -68,6 +72,25 @@ def compare(
             for name, value in zip(graph.output_names, found, strict=True)
         ]
     return rows
+
+
+def examples(
+    graph: Graph, sizes: Iterable[tuple[int, int, int]], picture: Tensor | None
+) -> Iterator[tuple[Tensor, ...]]:
+    """Arguments of a graph: the same random images each time, then the picture."""
+    for batch, height, width in sizes:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            arguments = graph.example(batch if 0 in graph.dims else 1, height, width)
+        yield arguments
+    if picture is not None:
+        _, *others = graph.example(1, *picture.shape[1:])
+        images = picture[None].float()
+        if not isinstance(graph.preprocess, Preprocess):
+            prepare = Preprocess(graph.model.data_preprocessor).cpu()
+            prepare.divisor = 1
+            images = prepare(images)
+        yield images, *others
 
 
 def difference(wanted: np.ndarray, given: np.ndarray) -> float:

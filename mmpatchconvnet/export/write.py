@@ -13,6 +13,7 @@ from mmpatchconvnet.export.onnx_file import export_onnx
 from mmpatchconvnet.export.quantize import quantize
 from mmpatchconvnet.export.torch_file import export_torch
 from mmpatchconvnet.inference.host_model import HostModel
+from mmpatchconvnet.inference.pictures import Picture
 
 TOLERANCE = 1e-4  # largest difference in float32, relative to the largest value
 TOLERANCE_FP16 = 2e-2
@@ -37,6 +38,7 @@ def write_checked(
     preprocess: bool = False,
     fp16: bool = False,
     calibration: Any = None,
+    picture: Picture | None = None,
     sizes: Sequence[tuple[int, int, int]] = SIZES,
 ) -> list[Row]:
     """Fold a model, write it as a file and compare the two.
@@ -50,7 +52,9 @@ def write_checked(
         fp16: Compute in half precision.
         calibration: Pictures to choose the ranges of 8-bit integers with; None for
             floating point.
-        sizes: Batch, height and width of the images for the comparison.
+        picture: Compare the two on this picture as well, as the test pipeline of the
+            model prepares it.
+        sizes: Batch, height and width of the random images for the comparison.
 
     Returns:
         How far each output is from that of the model. Integers of 8 bits are not held
@@ -66,6 +70,7 @@ def write_checked(
     kind = FeatureGraph if features else make_graph
     graph = kind(host.module, preprocess)  # raises for models that it does not support
     metadata = {} if features else describe(host, preprocess)
+    image = host.prepare(picture, picture.image)['inputs'] if picture else None
     with TemporaryDirectory(dir=out.parent, prefix='.export') as folder:
         path = Path(folder) / out.name
         if format == 'torch':
@@ -73,7 +78,7 @@ def write_checked(
         else:
             export_onnx(graph, path, fp16=fp16, metadata=metadata)
         tolerance = TOLERANCE_FP16 if fp16 else TOLERANCE
-        rows = compare(graph, path, sizes, tolerance)
+        rows = compare(graph, path, sizes, tolerance, image)
         if wrong := [row for row in rows if not row.agreed]:
             worst = max(wrong, key=lambda row: row.difference)
             raise ExportError(
@@ -86,7 +91,7 @@ def write_checked(
             quantize(path, path.with_suffix('.int8.onnx'), calibration)
             weights_of(path).unlink(missing_ok=True)
             path.with_suffix('.int8.onnx').replace(path)
-            rows = compare(graph, path, sizes, TOLERANCE_INT8)
+            rows = compare(graph, path, sizes, TOLERANCE_INT8, image)
         for part in (weights_of(path), path):
             if part.exists():
                 part.replace(out.parent / part.name)

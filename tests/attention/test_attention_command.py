@@ -97,6 +97,7 @@ def test_an_untrained_pooling_says_that_it_shows_nothing(
         (['.', '--classes', 'BALL'], "no class 'BALL': give 'ball'"),
         (['.', '--scale', '9', '3'], 'scale is 9 to 3'),
         (['a', 'b', 'c'], '3 paths after the model'),
+        (['a.pth'], 'SOURCE is missing'),
         (['.', '--device', 'cuda:77'], 'cuda:77'),
     ],
 )

@@ -134,6 +134,16 @@ def test_training_leaves_a_sheet_and_curves(tmp_path):
         assert cv2.imread(str(tmp_path / 'run' / name)).std() > 0
 
 
+def test_a_test_leaves_the_sheet_of_the_training_as_it_is(tmp_path):
+    sheet = tmp_path / 'run' / 'predictions.png'
+    sheet.parent.mkdir()
+    sheet.write_bytes(b'of the training')
+    runner = make_runner(tmp_path, dict(type=SHEET))
+    runner.test()
+    assert sheet.read_bytes() == b'of the training'
+    assert cv2.imread(str(Path(runner.log_dir, sheet.name))).std() > 0
+
+
 def test_sheet_shows_pictures_from_the_whole_set(tmp_path, monkeypatch):
     drawn = {}
 
@@ -142,7 +152,8 @@ def test_sheet_shows_pictures_from_the_whole_set(tmp_path, monkeypatch):
         return np.zeros((8, 8, 3), np.uint8)
 
     monkeypatch.setattr(picture_hooks, 'draw_sheet', draw_sheet)
-    make_runner(tmp_path, dict(type=SHEET, num_images=4, out_file='sheet.jpg')).test()
+    runner = make_runner(tmp_path, dict(type=SHEET, num_images=4, out_file='sheet.jpg'))
+    runner.test()
     rows = drawn['rows']
     assert [row.name for row in rows] == ['0.png', '3.png', '6.png', '9.png']
     assert [int(row.image[0, 0, 0]) for row in rows] == [100, 103, 106, 109]
@@ -150,7 +161,7 @@ def test_sheet_shows_pictures_from_the_whole_set(tmp_path, monkeypatch):
     # What is too uncertain to be drawn is not kept either.
     assert all(len(row.sample.pred_instances) == 1 for row in rows)
     assert drawn['classes'] == ('even', 'odd') and drawn['title'] == 'run'
-    assert (tmp_path / 'run' / 'sheet.jpg').exists()
+    assert Path(runner.log_dir, 'sheet.jpg').exists()
 
 
 @pytest.mark.det

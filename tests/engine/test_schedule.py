@@ -158,6 +158,29 @@ def test_the_schedule_that_ends_last_is_warned_of(tmp_path):
     assert 'from epoch 2 of 3 on: set param_scheduler.1.end=3' in log
 
 
+@pytest.mark.parametrize(
+    ('scheduler', 'told'),
+    [
+        (
+            schedule(9),
+            ['0 (LinearLR) at step 3 instead of 2', '1 (CosineAnnealingLR) '],
+        ),
+        (dict(type='MultiStepLR', milestones=[1, 5]), ['0 (MultiStepLR) at step 5']),
+        (dict(type='MultiStepLR', milestones=[1], end=9), []),
+        (dict(type='CosineAnnealingLR'), []),
+        (dict(type='ConstantLR', end=2), []),
+    ],
+)
+def test_schedules_that_end_after_training_are_said_once(scheduler, told, tmp_path):
+    settings = scheduler if isinstance(scheduler, list) else [scheduler]
+    settings = [dict(one, by_epoch=False) for one in settings]
+    watched(toy_config(tmp_path, steps=2, param_scheduler=settings))
+    log = max(tmp_path.glob('*/*.log')).read_text()
+    assert log.count('training ends before its schedules do') == bool(told)
+    for part in told:
+        assert f'param_scheduler.{part}' in log
+
+
 def test_epochs_that_would_never_end_are_refused(tmp_path):
     for loop in (
         dict(by_epoch=True, max_epochs=2),

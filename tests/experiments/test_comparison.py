@@ -10,6 +10,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 from mmpatchconvnet.compat.hosts import HOSTS, package_versions
+from mmpatchconvnet.config_files import ConfigError
 from mmpatchconvnet.datasets import write_scenes
 from mmpatchconvnet.datasets.folds import by_name, write_folds
 from mmpatchconvnet.engine.launch import load_config
@@ -17,7 +18,9 @@ from mmpatchconvnet.engine.provenance import (
     git_state,
     short_commit,
 )
+from mmpatchconvnet.experiments import comparison
 from mmpatchconvnet.experiments.comparison import (
+    ON_TRAINING,
     SCORES,
     append_row,
     compare,
@@ -29,6 +32,7 @@ from mmpatchconvnet.experiments.comparison import (
     training_size,
 )
 from mmpatchconvnet.experiments.pages import fill_rows
+from mmpatchconvnet.experiments.runs import TrainingError
 from mmpatchconvnet.experiments.tables import fill_tables
 
 ROOT = Path(__file__).parents[2]
@@ -258,6 +262,33 @@ def test_what_cannot_be_written_later_is_refused_at_once(
     config = ROOT / 'configs/demo/classifier_patchconvnet-tiny_scenes.py'
     with pytest.raises(ValueError, match=message):
         compare([config], [0], [Path(r) for r in roots], rows_file, tmp_path, Console())
+
+
+@pytest.mark.cls
+def test_all_data_are_looked_for_before_the_first_training(tmp_path, monkeypatch):
+    base = ROOT / 'configs/demo/classifier_patchconvnet-tiny_scenes.py'
+    found, other = tmp_path / 'found.py', tmp_path / 'other.py'
+    found.write_text(TINY.format(base=base))
+    prefix = "train_dataloader['dataset'] = dict(data_prefix='elsewhere')\n"
+    other.write_text(found.read_text() + prefix)
+    data = write_scenes(tmp_path / 'scenes', num_train=2, num_val=2) / 'classes'
+    trained = []
+
+    def train(*arguments, **_):
+        trained.append(arguments)
+        raise TrainingError
+
+    monkeypatch.setattr(comparison, 'run_training', train)
+    rows_file = tmp_path / 'rows.csv'
+    arguments = [0], [data], rows_file, tmp_path, Console()
+    with pytest.raises(ConfigError, match=rf"{other}: .*elsewhere' of train_data"):
+        compare([found, other], *arguments)
+    assert not trained
+    # A config whose runs all have a row needs no data.
+    key = dict(config='other', data='classes', seed='0', **{ON_TRAINING: ''})
+    append_row(rows_file, dict(key, recipe=settings_of(other)['recipe']))
+    with pytest.raises(TrainingError):
+        compare([found, other], *arguments)
 
 
 @pytest.mark.cls

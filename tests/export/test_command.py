@@ -117,6 +117,27 @@ def test_the_command_prints_the_comparison(monkeypatch, work_dir, tmp_path, caps
     assert shown.endswith('iter_8.pth\n')
 
 
+@pytest.mark.det
+def test_a_detector_that_finds_nothing_says_how_to_compare_it(
+    monkeypatch, work_dir, pictures, tmp_path, capsys
+):
+    source = work_dir('mask_rcnn')
+    cfg = Config.fromfile(next(source.glob('*.py')))
+    cfg.model.test_cfg.rcnn.score_thr = 0.99
+    cfg.dump(tmp_path / 'a.py')
+    model = tmp_path / 'a.py', next(source.glob('*.pth'))
+    assert export(monkeypatch, *model, '--out', tmp_path / 'a.onnx') is None
+    shown = capsys.readouterr().out
+    assert shown.count('give --picture FILE with objects') == 1
+    assert '0.0e+00' not in shown
+
+    found = tmp_path / 'b.onnx', '--picture', pictures / '0.png'
+    assert export(monkeypatch, source, '--out', *found) is None
+    shown = capsys.readouterr().out
+    height, width = cv2.imread(str(pictures / '0.png')).shape[:2]
+    assert f'1 x {height} x {width}' in shown and '--picture' not in shown
+
+
 @pytest.mark.cls
 def test_integers_of_8_bits(command_export, pictures, tmp_path):
     _, plain = command_export('classifier')
@@ -185,6 +206,7 @@ def test_a_file_that_disagrees_is_not_written(monkeypatch, work_dir, tmp_path):
         (['--out', 'there.onnx'], r'there.onnx exists: .*--overwrite'),
         (['--out', 'a.onnx', '--int8', 'b', '--fp16'], r'choose one'),
         (['--out', 'a.onnx', '--int8', 'b', '--features'], r'leave one out'),
+        (['--out', 'a.onnx', '--picture', 'none.png'], r'none\.png'),
         (['--out', 'a.onnx', '--int8', 'none'], r'none does not exist'),
         (['--out', 'dir.onnx'], r'dir.onnx is a folder'),
         (['--out', 'there.onnx/a.onnx'], r'there.onnx.* cannot be used'),

@@ -111,7 +111,7 @@ def test_a_picture_that_cannot_be_read_is_named(
         (['.', '--scale', '9', '3'], 'scale is 9 to 3'),
         (['.', '--tile', '64', '--overlap', '32'], 'overlap by 32'),
         (['.', '--device', 'cuda:77'], 'cuda:77'),
-        (['a', '--serve'], '--out, --serve are given'),
+        (['a', '--serve'], '--out and --serve are given'),
         ([PICTURE, '--batch-size', '0'], 'batch_size=0'),
         ([PICTURE, '--min-score', '1.5'], 'min_score=1.5'),
     ],
@@ -124,6 +124,23 @@ def test_mistakes_end_in_one_sentence(
         monkeypatch, work_dir('classifier'), source, '--out', tmp_path, *settings
     )
     assert str(code).startswith('error: ') and message in code
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ('run', 'SOURCE and --out DIR are missing'),
+        ('a.py', 'CHECKPOINT and SOURCE and --out DIR are missing'),
+        ('a.py b.pth', 'SOURCE and --out DIR are missing'),
+        ('a.py b.pth --out c', 'SOURCE is missing'),
+        ('run pictures', '--out DIR is missing'),
+        ('run a.png b.png c.png', '3 paths after the model are given'),
+        ('run a.pth pictures --serve', '2 paths after the model are given'),
+    ],
+)
+def test_all_that_is_missing_is_named(arguments, message, monkeypatch):
+    code = predict(monkeypatch, *arguments.split())
+    assert code.startswith(f'error: {message}: give MODEL [CHECKPOINT] SOURCE --out')
 
 
 @pytest.mark.cls

@@ -1,5 +1,6 @@
 """A checkpoint hook whose files are complete or absent."""
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ class AtomicCheckpointHook(CheckpointHook):
         if not ELSEWHERE & set(settings):
             settings['backend_args'] = dict(backend='mmpatchconvnet.atomic')
         super().__init__(**settings)
+        # mmengine passes others on to this method, which refuses them after training.
+        for name in self.args.keys() - signature(Runner.save_checkpoint).parameters:
+            raise TypeError(
+                f'{type(self).__name__}.__init__() got an unexpected keyword argument '
+                f'{name!r}'
+            )
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)

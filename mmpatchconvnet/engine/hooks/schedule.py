@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import FlexibleRunner, Runner
 
@@ -26,7 +27,7 @@ class ResumedScheduleHook(Hook):
     (`ReduceOnPlateauLR`), all stay as mmengine resumes them; a warning says so if the
     config has others. Those of several optimizers stay too.
 
-    Also warns if a schedule ends at a low rate before the training does.
+    Also warns if a schedule ends at a low rate before the training does, or after it.
     """
 
     priority = 'VERY_HIGH'  # before any hook that logs or saves a rate
@@ -38,6 +39,7 @@ class ResumedScheduleHook(Hook):
         if runner.iter:
             follow_config(runner, schedulers)
         warn_of_floor(runner, schedulers)
+        warn_of_rest(runner, schedulers)
 
 
 def follow_config(runner: Runner | FlexibleRunner, schedulers: list[Any]) -> None:
@@ -158,3 +160,23 @@ def warn_of_floor(runner: Runner | FlexibleRunner, schedulers: list[Any]) -> Non
         f'the learning rate stays near its lowest, {floor:g}, from {unit} {last.end} '
         f'of {length} on: set param_scheduler.{index}.end={length}.'
     )
+
+
+def warn_of_rest(runner: Runner | FlexibleRunner, schedulers: list[Any]) -> None:
+    """Warn if training ends before schedules do, such as within a warm-up."""
+    lengths = {True: runner.max_epochs, False: runner.max_iters}
+    late = []
+    for index, one in enumerate(schedulers):
+        length, unit = lengths[one.by_epoch], 'epoch' if one.by_epoch else 'step'
+        milestones = getattr(one, 'milestones', None)
+        # Of a schedule with milestones the end is only a bound.
+        end = one.begin + max(milestones) if milestones else one.end
+        if length < end < INF:
+            name = f'param_scheduler.{index} ({type(one).__name__})'
+            late.append(f'{name} at {unit} {end} instead of {length}')
+    if late:
+        runner.logger.warning(
+            f'training ends before its schedules do, {" and ".join(late)}: set their '
+            'begin and end, or milestones, within the training, or raise max_iters or '
+            'max_epochs in train_cfg.'
+        )

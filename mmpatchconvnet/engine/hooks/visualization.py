@@ -27,10 +27,11 @@ from mmpatchconvnet.visualization.sheets import (
 class PredictionSheetHook(Hook):
     """Draws images with their predictions after every validation or test.
 
-    The sheet is written to the work directory and replaced by the next one. The images
-    are spread evenly over the data set, the same ones each time, and read as its
-    pipeline reads them. Names and colours of the classes come from its metainfo.
-    Pixels of an `ignore_index` are not painted.
+    The sheet of a validation is written to the work directory and replaced by the next
+    one; that of a test goes to the folder of its log. The images are spread evenly over
+    the data set, the same ones each time, and read as its pipeline reads them. Names
+    and colours of the classes come from its metainfo. Pixels of an `ignore_index` are
+    not painted.
 
     A picture never ends a run: what cannot be read or drawn is left out, which one
     line in the log says.
@@ -109,11 +110,12 @@ class PredictionSheetHook(Hook):
             )
         elif self.rows:
             with never_fatal(runner, self.out_file):
-                self._draw(runner, metainfo)
+                # A test must not replace the sheet of the training.
+                folder = runner.work_dir if mode == 'val' else runner.log_dir
+                self._draw(runner, metainfo, Path(folder, self.out_file))
         self.rows = []
 
-    def _draw(self, runner: Runner, metainfo: dict) -> None:
-        path = Path(runner.work_dir, self.out_file)
+    def _draw(self, runner: Runner, metainfo: dict, path: Path) -> None:
         sheet = draw_sheet(
             self.rows,
             metainfo['classes'],

@@ -1,0 +1,146 @@
+"""Arguments and types of a config that nothing takes, in one sentence.
+
+Only the class that is built from a part of a config knows its arguments, so its own
+error is explained, not foreseen.
+"""
+
+import inspect
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Any
+
+import mmengine.registry
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmengine.registry import Registry
+from mmengine.runner import (
+    EpochBasedTrainLoop,
+    IterBasedTrainLoop,
+    LogProcessor,
+    Runner,
+    TestLoop,
+    ValLoop,
+)
+from torch.utils.data import DataLoader
+
+from mmpatchconvnet.config_files import ConfigError
+from mmpatchconvnet.engine.nested import walk
+
+REFUSED = re.compile(r"([\w.]+)\(\) got an unexpected keyword argument '(\w+)'")
+UNREGISTERED = re.compile(r'(\S+) is not in the (\S+)::(.+?) registry')
+ROOTS = [one for one in vars(mmengine.registry).values() if isinstance(one, Registry)]
+# What takes the settings of parts that need no type.
+WITHOUT_TYPE: dict[str, tuple[Any, ...]] = {
+    'train_cfg': (IterBasedTrainLoop, EpochBasedTrainLoop),
+    'val_cfg': (ValLoop,),
+    'test_cfg': (TestLoop,),
+    'train_dataloader': (DataLoader,),
+    'val_dataloader': (DataLoader,),
+    'test_dataloader': (DataLoader,),
+    'optim_wrapper': (OptimWrapper,),
+    'log_processor': (LogProcessor,),
+    'randomness': (Runner.set_randomness,),
+}
+
+
+@contextmanager
+def explain_arguments(cfg: Config) -> Iterator[None]:
+    """Explain why a part of a config cannot be built.
+
+    Raises:
+        ConfigError: An argument that the part does not take, or a type that is not
+            registered. An error that the config does not account for stays as it is.
+    """
+    settings = cfg.to_dict()  # hosts take settings out of a config that they build
+    try:
+        yield
+    except (TypeError, KeyError) as error:
+        told = unknown_argument(settings, str(error)) or unknown_type(
+            settings, str(error)
+        )
+        if told is None:
+            raise
+        raise ConfigError(told) from None
+
+
+def unknown_argument(settings: dict, error: str) -> str | None:
+    """The sentence for a TypeError of a call, None if no part has this argument."""
+    if not (found := REFUSED.search(error)):
+        return None
+    refusing, name = found[1].removesuffix('.__init__'), found[2]
+    for path, part in walk(settings):
+        if not isinstance(part, dict) or name not in part:
+            continue
+        for kind in kinds_of(part, path, settings.get('default_scope')):
+            # A base class of the part may refuse what the part passes on.
+            bases = getattr(kind, '__mro__', [kind])
+            if refusing in {base.__qualname__ for base in bases}:
+                known = arguments_of(kind)
+                nearest = get_close_matches(name, known, 1)
+                allowed = (
+                    f'the nearest is {nearest[0]}'
+                    if nearest
+                    else f'it takes {", ".join(known) or "none"}'
+                )
+                return f'{path}.{name} is no argument of {kind.__name__}: {allowed}.'
+    return None
+
+
+def kinds_of(part: dict, path: str, scope: str | None) -> Iterator[Any]:
+    """The classes or functions that may have been built from a part."""
+    kind = part.get('type')
+    if kind is None:
+        yield from WITHOUT_TYPE.get(path, ())
+    elif not isinstance(kind, str):
+        yield kind
+    else:
+        given, _, name = kind.rpartition('.')
+        scope = given or part.get('_scope_') or scope
+        for root in ROOTS:
+            for registry in (root.children.get(scope), root):
+                if registry is not None and name in registry.module_dict:
+                    yield registry.module_dict[name]
+
+
+def arguments_of(kind: Any) -> list[str]:
+    """The names that a function, or a class and the bases it passes on to, takes."""
+    calls = [kind]
+    if isinstance(kind, type):
+        own = (vars(base).get('__init__') for base in kind.__mro__)
+        calls = [call for call in own if call is not None]
+    names: list[str] = []
+    for call in calls:
+        parameters = inspect.signature(call).parameters.values()
+        passed_on = [one for one in parameters if one.kind is one.VAR_KEYWORD]
+        names += [
+            one.name
+            for one in parameters
+            if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+        ]
+        if not passed_on:
+            break
+    return [name for name in dict.fromkeys(names) if name != 'self']
+
+
+def unknown_type(settings: dict, error: str) -> str | None:
+    """The sentence for mmengine's KeyError, None if no part has this type."""
+    if not (found := UNREGISTERED.search(error.strip('\'"'))):
+        return None
+    kind, scope, registry = found.groups()
+    types = (one for one in walk(settings) if one[0].rpartition('.')[2] == 'type')
+    path = next((path for path, value in types if value == kind), None)
+    if path is None:
+        return None
+    nearest: list[str] = []
+    if root := next((root for root in ROOTS if root.name == registry), None):
+        children = root.children
+        nearest += [f'{name}.{kind}' for name in children if children[name].get(kind)]
+        own = children[scope].module_dict if scope in children else {}
+        nearest += get_close_matches(kind, [*own, *root.module_dict], 1)
+    allowed = f'the nearest is {nearest[0]}' if nearest else 'check its spelling'
+    return (
+        f'{path}={kind} is not registered as a {registry} of {scope}: {allowed}, or '
+        'import the module of yours with custom_imports.'
+    )

@@ -1,0 +1,89 @@
+"""An argument or a type that nothing takes is named with its place in the config."""
+
+import re
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from toy_training import toy_config
+
+from mmpatchconvnet.config_files import ConfigError
+from mmpatchconvnet.engine.launch import build_runner
+from mmpatchconvnet.engine.unknown_arguments import explain_arguments
+
+pytestmark = pytest.mark.usefixtures('quick')
+
+
+@pytest.mark.parametrize(
+    ('key', 'message'),
+    [
+        ('train_cfg.max_iter', 'IterBasedTrainLoop: the nearest is max_iters'),
+        ('train_dataloader.batch_sise', 'DataLoader: the nearest is batch_size'),
+        ('train_dataloader.sampler.seeed', 'InfiniteSampler: the nearest is seed'),
+        ('param_scheduler.0.ends', 'LinearLR: the nearest is end'),
+        ('optim_wrapper.optimizer.lrr', 'SGD: the nearest is lr'),
+        ('optim_wrapper.clip_gradd', 'OptimWrapper: the nearest is clip_grad'),
+        ('randomness.sed', 'set_randomness: the nearest is seed'),
+        ('custom_hooks.0.foo', 'EmptyCacheHook: it takes before_epoch, after_epoch'),
+        ('model.foo', 'ToyModel: it takes none'),
+        # mmengine would refuse it only when the first checkpoint is saved.
+        (
+            'default_hooks.checkpoint.intervall',
+            'AtomicCheckpointHook: the nearest is interval',
+        ),
+    ],
+)
+def test_an_argument_that_a_part_does_not_take(key, message, tmp_path):
+    cfg = toy_config(
+        tmp_path,
+        steps=1,
+        param_scheduler=[dict(type='LinearLR', by_epoch=False, end=1)],
+        custom_hooks=[dict(type='EmptyCacheHook')],
+    )
+    cfg.merge_from_dict({key: 1})
+    told = re.escape(f'{key} is no argument of {message}')
+    with pytest.raises(ConfigError, match=f'^{told}'), explain_arguments(cfg):
+        build_runner(cfg, training=True).train()
+    assert not list(tmp_path.glob('*.pth'))
+
+
+@pytest.mark.parametrize(
+    ('key', 'kind', 'message'),
+    [
+        ('optim_wrapper.type', 'OptWrapper', 'the nearest is OptimWrapper, or'),
+        ('model.type', 'PatchConvNet', 'nearest is mmpatchconvnet.PatchConvNet, or'),
+        ('train_dataloader.dataset.type', 'Xyz', 'check its spelling, or import'),
+    ],
+)
+def test_a_type_that_is_not_registered(key, kind, message, tmp_path):
+    cfg = toy_config(tmp_path, steps=1)
+    cfg.merge_from_dict({key: kind})
+    told = rf'^{key}={kind} is not registered as a \w+ of mmengine: .*{message}'
+    with pytest.raises(ConfigError, match=told), explain_arguments(cfg):
+        build_runner(cfg, training=True).train()
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        TypeError("forward() got an unexpected keyword argument 'foo'"),
+        TypeError("Conv2d.__init__() got an unexpected keyword argument 'foo'"),
+        KeyError('foo'),
+        KeyError('Linear is not in the mmengine::model registry'),
+    ],
+)
+def test_an_error_that_the_config_does_not_account_for_stays(error):
+    cfg = Config(dict(model=dict(type='Conv1d', foo=1)))
+    with pytest.raises(type(error), match=r'foo|Linear'), explain_arguments(cfg):
+        raise error
+
+
+def test_a_command_ends_in_the_sentence(tmp_path: Path, monkeypatch):
+    from mmpatchconvnet import cli
+
+    cfg = toy_config(tmp_path / 'run', steps=1)
+    cfg.train_cfg.max_iter = 30
+    cfg.dump(tmp_path / 'config.py')
+    monkeypatch.setattr('sys.argv', ['', 'train', str(tmp_path / 'config.py')])
+    with pytest.raises(SystemExit, match=r'^error: train_cfg.max_iter is no argument'):
+        cli.main()
