@@ -149,6 +149,17 @@ def test_config_options_are_parsed_as_python_values():
     assert options == {'a.b': 1, 'c': [2, 'x'], 'd': True}
 
 
+@pytest.mark.parametrize('name', ['predict', 'attention'])
+@pytest.mark.parametrize('command', ['M C S --out D', 'M --out D C S', 'M C --out D S'])
+def test_paths_may_come_behind_options(name, command, monkeypatch):
+    given = {}
+    module = importlib.import_module(f'mmpatchconvnet.cli.{name}')
+    monkeypatch.setattr(module, 'run', lambda **settings: given.update(settings))
+    monkeypatch.setattr(sys, 'argv', ['mmpatchconvnet', name, *command.split()])
+    cli.main()
+    assert (given['model'], given['paths']) == ('M', ['C', 'S'])
+
+
 def test_doctor_prints_each_remedy_once(monkeypatch, capsys):
     bad = doctor.Finding('mmdet', 'missing', 'pip install onedl-mmdetection[x]')
     monkeypatch.setattr(doctor, 'examine', lambda: iter([bad, bad]))

@@ -47,6 +47,9 @@ def main(*command: str) -> None:
     arguments, unknown = build_parser().parse_known_args()
     settings = vars(arguments)
     run, refuse = settings.pop('run'), settings.pop('refuse')
+    # argparse leaves out paths behind an option: MODEL --out DIR SOURCE.
+    while 'paths' in settings and unknown and not unknown[0].startswith('-'):
+        settings['paths'].append(unknown.pop(0))
     if unknown:
         refuse(f'unrecognized arguments: {" ".join(unknown)}')
     try:

@@ -22,6 +22,7 @@ from mmpatchconvnet.experiments.stock_configs import draw_stock
 from mmpatchconvnet.experiments.tables import fill_tables
 
 PAGES = (
+    'README.md',
     'docs/attention.md',
     'docs/ops.md',
     'docs/results.md',
