@@ -57,9 +57,12 @@ def explain_arguments(cfg: Config) -> Iterator[None]:
     try:
         yield
     except (TypeError, KeyError) as error:
-        told = unknown_argument(settings, str(error)) or unknown_type(
-            settings, str(error)
-        )
+        text = str(error)
+        # mmengine calls an optimizer without asking whether it is registered.
+        if text == 'None is not a callable object' and 'optim_wrapper' in settings:
+            kind = settings['optim_wrapper'].get('optimizer', {}).get('type')
+            text = f'{kind} is not in the mmengine::optimizer registry'
+        told = unknown_argument(settings, text) or unknown_type(settings, text)
         if told is None:
             raise
         raise ConfigError(told) from None
@@ -141,6 +144,6 @@ def unknown_type(settings: dict, error: str) -> str | None:
         nearest += get_close_matches(kind, [*own, *root.module_dict], 1)
     allowed = f'the nearest is {nearest[0]}' if nearest else 'check its spelling'
     return (
-        f'{path}={kind} is not registered as a {registry} of {scope}: {allowed}, or '
+        f'{path}={kind} is not a registered {registry} of {scope}: {allowed}, or '
         'import the module of yours with custom_imports.'
     )

@@ -51,6 +51,7 @@ def test_an_argument_that_a_part_does_not_take(key, message, tmp_path):
     ('key', 'kind', 'message'),
     [
         ('optim_wrapper.type', 'OptWrapper', 'the nearest is OptimWrapper, or'),
+        ('optim_wrapper.optimizer.type', 'AdmW', 'the nearest is AdamW, or'),
         ('model.type', 'PatchConvNet', 'nearest is mmpatchconvnet.PatchConvNet, or'),
         ('train_dataloader.dataset.type', 'Xyz', 'check its spelling, or import'),
     ],
@@ -58,7 +59,7 @@ def test_an_argument_that_a_part_does_not_take(key, message, tmp_path):
 def test_a_type_that_is_not_registered(key, kind, message, tmp_path):
     cfg = toy_config(tmp_path, steps=1)
     cfg.merge_from_dict({key: kind})
-    told = rf'^{key}={kind} is not registered as a \w+ of mmengine: .*{message}'
+    told = rf'^{key}={kind} is not a registered \w+ of mmengine: .*{message}'
     with pytest.raises(ConfigError, match=told), explain_arguments(cfg):
         build_runner(cfg, training=True).train()
 
