@@ -23,7 +23,24 @@ def read_config(config: str) -> Config:
             ) from None
     if not Path(config).is_file():
         raise ConfigError(f'{config} is not a file: give a config file.')
-    return Config.fromfile(config)
+    cfg = Config.fromfile(config)
+    drop_our_scope(cfg._cfg_dict)
+    return cfg
+
+
+def drop_our_scope(node: object) -> None:
+    """Let the host find what is set below a base `mmpatchconvnet::`.
+
+    mmengine would look all types there up in our registries, and warn of each kind of
+    part that has none. Our configs name our types in full.
+    """
+    if isinstance(node, dict):
+        if node.get('_scope_') == 'mmpatchconvnet':
+            del node['_scope_']
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for one in node:
+            drop_our_scope(one)
 
 
 def datasets_of(cfg: Config, dataloader: str) -> Iterator[dict]:
