@@ -42,6 +42,8 @@ WITHOUT_TYPE: dict[str, tuple[Any, ...]] = {
     'optim_wrapper': (OptimWrapper,),
     'log_processor': (LogProcessor,),
     'randomness': (Runner.set_randomness,),
+    'data_preprocessor': ('ClsDataPreprocessor',),  # of mmpretrain
+    'model.data_preprocessor': ('ClsDataPreprocessor',),
 }
 
 
@@ -59,7 +61,7 @@ def explain_arguments(cfg: Config) -> Iterator[None]:
     except (TypeError, KeyError) as error:
         text = str(error)
         # mmengine calls an optimizer without asking whether it is registered.
-        if text == 'None is not a callable object' and 'optim_wrapper' in settings:
+        if text == 'None is not a callable object' and settings.get('optim_wrapper'):
             kind = settings['optim_wrapper'].get('optimizer', {}).get('type')
             text = f'{kind} is not in the mmengine::optimizer registry'
         told = unknown_argument(settings, text) or unknown_type(settings, text)
@@ -94,15 +96,14 @@ def unknown_argument(settings: dict, error: str) -> str | None:
 def kinds_of(part: dict, path: str, scope: str | None) -> Iterator[Any]:
     """The classes or functions that may have been built from a part."""
     kind = part.get('type')
-    if kind is None:
-        yield from WITHOUT_TYPE.get(path, ())
-    elif not isinstance(kind, str):
-        yield kind
-    else:
-        given, _, name = kind.rpartition('.')
-        scope = given or part.get('_scope_') or scope
+    for one in WITHOUT_TYPE.get(path, ()) if kind is None else [kind]:
+        if not isinstance(one, str):
+            yield one
+            continue
+        given, _, name = one.rpartition('.')
+        given = given or part.get('_scope_') or scope
         for root in ROOTS:
-            for registry in (root.children.get(scope), root):
+            for registry in (root.children.get(given), root):
                 if registry is not None and name in registry.module_dict:
                     yield registry.module_dict[name]
 
@@ -136,12 +137,16 @@ def unknown_type(settings: dict, error: str) -> str | None:
     path = next((path for path, value in types if value == kind), None)
     if path is None:
         return None
+    given, dot, name = kind.rpartition('.')
+    scope = given or scope
     nearest: list[str] = []
     if root := next((root for root in ROOTS if root.name == registry), None):
         children = root.children
-        nearest += [f'{name}.{kind}' for name in children if children[name].get(kind)]
+        if given not in children:  # the name may be right
+            nearest += [f'{one}.{name}' for one in children if children[one].get(name)]
         own = children[scope].module_dict if scope in children else {}
-        nearest += get_close_matches(kind, [*own, *root.module_dict], 1)
+        close = get_close_matches(name, [*own, *root.module_dict], 1)
+        nearest += [f'{given}{dot}{one}' for one in close]
     allowed = f'the nearest is {nearest[0]}' if nearest else 'check its spelling'
     return (
         f'{path}={kind} is not a registered {registry} of {scope}: {allowed}, or '

@@ -53,15 +53,29 @@ def test_an_argument_that_a_part_does_not_take(key, message, tmp_path):
         ('optim_wrapper.type', 'OptWrapper', 'the nearest is OptimWrapper, or'),
         ('optim_wrapper.optimizer.type', 'AdmW', 'the nearest is AdamW, or'),
         ('model.type', 'PatchConvNet', 'nearest is mmpatchconvnet.PatchConvNet, or'),
+        ('model.type', 'mmpatch.PatchConvNet', 'nearest is mmpatchconvnet.PatchConv'),
+        ('model.type', 'mmpatchconvnet.PatchNet', 'is mmpatchconvnet.PatchConvNet,'),
         ('train_dataloader.dataset.type', 'Xyz', 'check its spelling, or import'),
     ],
 )
 def test_a_type_that_is_not_registered(key, kind, message, tmp_path):
     cfg = toy_config(tmp_path, steps=1)
     cfg.merge_from_dict({key: kind})
-    told = rf'^{key}={kind} is not a registered \w+ of mmengine: .*{message}'
+    scope = kind.rpartition('.')[0] or 'mmengine'
+    told = rf'^{key}={kind} is not a registered \w+ of {scope}: .*{message}'
     with pytest.raises(ConfigError, match=told), explain_arguments(cfg):
         build_runner(cfg, training=True).train()
+
+
+@pytest.mark.cls
+def test_a_preprocessor_without_a_type_is_that_of_mmpretrain():
+    from mmpretrain.models import ImageClassifier
+
+    settings = dict(to_rbg=True)
+    cfg = Config(dict(default_scope='mmpretrain', data_preprocessor=settings))
+    told = r'^data_preprocessor.to_rbg is no .* ClsDataPreprocessor: .* is to_rgb\.$'
+    with pytest.raises(ConfigError, match=told), explain_arguments(cfg):
+        ImageClassifier(dict(type='ResNet', depth=18), data_preprocessor=settings)
 
 
 @pytest.mark.parametrize(
