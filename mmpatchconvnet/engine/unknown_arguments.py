@@ -101,9 +101,9 @@ def kinds_of(part: dict, path: str, scope: str | None) -> Iterator[Any]:
             yield one
             continue
         given, _, name = one.rpartition('.')
-        given = given or part.get('_scope_') or scope
+        own = given or part.get('_scope_') or scope
         for root in ROOTS:
-            for registry in (root.children.get(given), root):
+            for registry in (root.children.get(own), root):
                 if registry is not None and name in registry.module_dict:
                     yield registry.module_dict[name]
 

@@ -8,7 +8,8 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -158,10 +159,17 @@ def key_of(config: Path, data_root: Path, seed: int) -> dict[str, str]:
 
 
 def check_data_of(config: Path, data_root: Path) -> None:
-    """Raise what `mmpatchconvnet train` would, and name the config."""
-    try:
+    """Raise what `mmpatchconvnet train` would."""
+    with named(config):
         cfg = load_config(str(config), data_root=str(data_root))
         check_config(cfg, ('train_dataloader', 'val_dataloader'))
+
+
+@contextmanager
+def named(config: Path) -> Iterator[None]:
+    """Say which of several configs a ConfigError is about."""
+    try:
+        yield
     except ConfigError as error:
         raise ConfigError(f'{config}: {error}') from None
 
@@ -170,7 +178,7 @@ def settings_of(config: Path) -> dict[str, str]:
     """The columns of a row that follow from its config."""
     cfg = read_config(str(config))
     recipe = recipe_of(cfg)  # first, as hosts change a config when they build it
-    with explain_arguments(cfg):
+    with named(config), explain_arguments(cfg):
         model: Any = build_on_meta(cfg)
     datasets = datasets_of(cfg, 'train_dataloader')
     sizes = {training_size(dataset.get('pipeline') or ()) for dataset in datasets}

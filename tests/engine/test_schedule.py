@@ -181,6 +181,15 @@ def test_schedules_that_end_after_training_are_said_once(scheduler, told, tmp_pa
         assert f'param_scheduler.{part}' in log
 
 
+def test_schedules_of_epochs_in_a_training_of_steps_are_said(tmp_path):
+    warm_up = dict(type='LinearLR', start_factor=0.01, end=5)
+    cfg = toy_config(tmp_path, steps=9, param_scheduler=[warm_up, *schedule(9)])
+    watched(cfg)
+    log = max(tmp_path.glob('*/*.log')).read_text()
+    assert 'never change a rate, param_scheduler.0 (LinearLR): set' in log
+    assert 'ends before' not in log
+
+
 def test_epochs_that_would_never_end_are_refused(tmp_path):
     for loop in (
         dict(by_epoch=True, max_epochs=2),

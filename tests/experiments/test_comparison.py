@@ -265,6 +265,14 @@ def test_what_cannot_be_written_later_is_refused_at_once(
 
 
 @pytest.mark.cls
+def test_an_unknown_argument_is_named_with_its_config(tmp_path):
+    base = ROOT / 'configs/demo/classifier_patchconvnet-tiny_scenes.py'
+    changed(base, 'model = dict(neck=dict(foo=1))', tmp_path)
+    with pytest.raises(ConfigError, match=r'child\.py: model\.neck\.foo is no argum'):
+        settings_of(tmp_path / 'child.py')
+
+
+@pytest.mark.cls
 def test_all_data_are_looked_for_before_the_first_training(tmp_path, monkeypatch):
     base = ROOT / 'configs/demo/classifier_patchconvnet-tiny_scenes.py'
     found, other = tmp_path / 'found.py', tmp_path / 'other.py'

@@ -6,7 +6,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.registry import PARAM_SCHEDULERS
-from mmengine.runner import FlexibleRunner, Runner
+from mmengine.runner import FlexibleRunner, IterBasedTrainLoop, Runner
 
 from mmpatchconvnet.registry import HOOKS
 
@@ -27,7 +27,8 @@ class ResumedScheduleHook(Hook):
     (`ReduceOnPlateauLR`), all stay as mmengine resumes them; a warning says so if the
     config has others. Those of several optimizers stay too.
 
-    Also warns if a schedule ends at a low rate before the training does, or after it.
+    Also warns if a schedule ends at a low rate before the training does, or after it,
+    or counts epochs in a training of steps.
     """
 
     priority = 'VERY_HIGH'  # before any hook that logs or saves a rate
@@ -163,20 +164,29 @@ def warn_of_floor(runner: Runner | FlexibleRunner, schedulers: list[Any]) -> Non
 
 
 def warn_of_rest(runner: Runner | FlexibleRunner, schedulers: list[Any]) -> None:
-    """Warn if training ends before schedules do, such as within a warm-up."""
+    """Warn if training ends before schedules do, or if they count what it does not."""
     lengths = {True: runner.max_epochs, False: runner.max_iters}
-    late = []
+    late, unused = [], []
     for index, one in enumerate(schedulers):
+        name = f'param_scheduler.{index} ({type(one).__name__})'
+        if one.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
+            unused.append(name)
+            continue
         length, unit = lengths[one.by_epoch], 'epoch' if one.by_epoch else 'step'
         milestones = getattr(one, 'milestones', None)
         # Of a schedule with milestones the end is only a bound.
         end = one.begin + max(milestones) if milestones else one.end
         if length < end < INF:
-            name = f'param_scheduler.{index} ({type(one).__name__})'
             late.append(f'{name} at {unit} {end} instead of {length}')
     if late:
         runner.logger.warning(
             f'training ends before its schedules do, {" and ".join(late)}: set their '
             'begin and end, or milestones, within the training, or raise max_iters or '
             'max_epochs in train_cfg.'
+        )
+    if unused:
+        runner.logger.warning(
+            'the training counts steps, so schedules that count epochs never change '
+            f'a rate, {" and ".join(unused)}: set their by_epoch=False, and begin and '
+            'end, or milestones, in steps.'
         )
