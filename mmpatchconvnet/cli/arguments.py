@@ -47,16 +47,21 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
-def missing_paths(model: str, paths: list[str]) -> list[str]:
-    """Which of CHECKPOINT and SOURCE is not among the paths after a model.
+def fault_of_paths(model: str, paths: list[str], out: Path | None) -> str:
+    """All that is missing of MODEL [CHECKPOINT] SOURCE --out DIR, or too much, or ''.
 
     A last path with the ending of weights is a checkpoint.
     """
+    if len(paths) > 2:
+        return f'{len(paths)} paths after the model are given'
+    missing = []
     if not paths and model.endswith('.py'):
-        return ['CHECKPOINT', 'SOURCE']
+        missing += ['CHECKPOINT']
     if not paths or Path(paths[-1]).suffix in ('.pth', '.safetensors'):
-        return ['SOURCE']
-    return []
+        missing += ['SOURCE']
+    if out is None:
+        missing += ['--out DIR']
+    return f'there is no {" and no ".join(missing)}' if missing else ''
 
 
 class ConfigOptions(argparse.Action):

@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmpatchconvnet.cli.arguments import missing_paths
+from mmpatchconvnet.cli.arguments import fault_of_paths
 from mmpatchconvnet.cli.errors import exit_on
 
 
@@ -22,13 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option('model', metavar='MODEL', help='work dir or config file')
     option(
         'paths',
-        nargs='+',
+        nargs='*',
         metavar='CHECKPOINT SOURCE',
         help='checkpoint of a config; picture, folder, glob, list file or video',
     )
-    option(
-        '--out', type=Path, metavar='DIR', required=True, help='folder for the results'
-    )
+    option('--out', type=Path, metavar='DIR', help='folder for the results')
     option(
         '--classes',
         nargs='+',
@@ -59,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(
     model: str,
     paths: list[str],
-    out: Path,
+    out: Path | None,
     classes: list[str] | None,
     html: bool,
     overwrite: bool,
@@ -68,12 +66,11 @@ def run(
     scale: Sequence[float] | None,
     untrained: bool,
 ) -> None:
-    missing = ' and '.join(missing_paths(model, paths))
-    if missing or len(paths) > 2:
-        given = f'{len(paths)} paths after the model are given'
+    fault = fault_of_paths(model, paths, out)
+    if fault or out is None:
         raise SystemExit(
-            f'error: {f"{missing} is missing" if missing else given}: give MODEL '
-            '[CHECKPOINT] SOURCE --out DIR, with a glob in quotes.'
+            f'error: {fault}: give MODEL [CHECKPOINT] SOURCE --out DIR, with a glob in '
+            'quotes.'
         )
     checkpoint = paths[0] if len(paths) == 2 else None
     with exit_on(ValueError, OSError, MemoryError):

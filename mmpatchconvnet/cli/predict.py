@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpatchconvnet.cli.arguments import add_deploy, missing_paths
+from mmpatchconvnet.cli.arguments import add_deploy, fault_of_paths
 from mmpatchconvnet.cli.errors import exit_on
 
 
@@ -91,7 +91,13 @@ def run(
     **settings: Any,
 ) -> None:
     most = 2 if serve is None else 1
-    if fault := fault_of_arguments(model, paths, out, serve, most):
+    if serve is None:
+        fault = fault_of_paths(model, paths, out)
+    elif len(paths) > most:
+        fault = f'{len(paths)} paths after the model are given'
+    else:
+        fault = '--out and --serve are given' if out else ''
+    if fault:
         raise SystemExit(
             f'error: {fault}: give MODEL [CHECKPOINT] SOURCE --out DIR, with a glob in '
             'quotes, or MODEL [CHECKPOINT] --serve without a source.'
@@ -132,19 +138,6 @@ def run(
         )
     if unread:
         raise SystemExit(1)
-
-
-def fault_of_arguments(
-    model: str, paths: list[str], out: Path | None, serve: int | None, most: int
-) -> str:
-    """All that is missing or too much; '' if nothing is."""
-    if len(paths) > most:
-        return f'{len(paths)} paths after the model are given'
-    if serve is not None:
-        return '--out and --serve are given' if out else ''
-    missing = missing_paths(model, paths) + ['--out DIR'] * (out is None)
-    verb = 'is' if len(missing) == 1 else 'are'
-    return f'{" and ".join(missing)} {verb} missing' if missing else ''
 
 
 def serve_page(

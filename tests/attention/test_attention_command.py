@@ -97,7 +97,7 @@ def test_an_untrained_pooling_says_that_it_shows_nothing(
         (['.', '--classes', 'BALL'], "no class 'BALL': give 'ball'"),
         (['.', '--scale', '9', '3'], 'scale is 9 to 3'),
         (['a', 'b', 'c'], '3 paths after the model'),
-        (['a.pth'], 'SOURCE is missing'),
+        (['a.pth'], 'there is no SOURCE'),
         (['.', '--device', 'cuda:77'], 'cuda:77'),
     ],
 )
@@ -108,6 +108,11 @@ def test_mistakes_end_in_one_sentence(
     code = attention(per_class_dir, *given, '--out', tmp_path / 'out')
     assert str(code).startswith('error: ') and message in code
     assert not (tmp_path / 'out').exists()
+
+
+def test_all_that_is_missing_is_named(attention):
+    code = attention('a.py')
+    assert code.startswith('error: there is no CHECKPOINT and no SOURCE and no --out D')
 
 
 def test_what_is_not_seen_is_pale_and_most_attention_is_bright():

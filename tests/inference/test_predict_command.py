@@ -129,11 +129,11 @@ def test_mistakes_end_in_one_sentence(
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        ('run', 'SOURCE and --out DIR are missing'),
-        ('a.py', 'CHECKPOINT and SOURCE and --out DIR are missing'),
-        ('a.py b.pth', 'SOURCE and --out DIR are missing'),
-        ('a.py b.pth --out c', 'SOURCE is missing'),
-        ('run pictures', '--out DIR is missing'),
+        ('run', 'there is no SOURCE and no --out DIR'),
+        ('a.py', 'there is no CHECKPOINT and no SOURCE and no --out DIR'),
+        ('a.py b.pth', 'there is no SOURCE and no --out DIR'),
+        ('a.py b.pth --out c', 'there is no SOURCE'),
+        ('run pictures', 'there is no --out DIR'),
         ('run a.png b.png c.png', '3 paths after the model are given'),
         ('run a.pth pictures --serve', '2 paths after the model are given'),
     ],
