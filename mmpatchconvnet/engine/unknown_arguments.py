@@ -101,7 +101,8 @@ def kinds_of(part: dict, path: str, scope: str | None) -> Iterator[Any]:
             yield one
             continue
         given, _, name = one.rpartition('.')
-        own = given or part.get('_scope_') or scope
+        # A lazy config names the module: mmpretrain.models.backbones.resnet.ResNet.
+        own = given.partition('.')[0] or part.get('_scope_') or scope
         for root in ROOTS:
             for registry in (root.children.get(own), root):
                 if registry is not None and name in registry.module_dict:

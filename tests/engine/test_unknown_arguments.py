@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import MODELS
 from toy_training import toy_config
 
 from mmpatchconvnet.config_files import ConfigError
@@ -65,6 +66,18 @@ def test_a_type_that_is_not_registered(key, kind, message, tmp_path):
     told = rf'^{key}={kind} is not a registered \w+ of {scope}: .*{message}'
     with pytest.raises(ConfigError, match=told), explain_arguments(cfg):
         build_runner(cfg, training=True).train()
+
+
+def test_a_part_of_a_lazy_config(tmp_path):
+    file = tmp_path / 'lazy.py'
+    file.write_text(
+        'from mmpatchconvnet.models import PatchConvNet\n'
+        "model = dict(type=PatchConvNet, arch='s60', foo=1)"
+    )
+    cfg = Config.fromfile(file, lazy_import=True)
+    told = r'^model\.foo is no argument of PatchConvNet'
+    with pytest.raises(ConfigError, match=told), explain_arguments(cfg):
+        MODELS.build(cfg.model)
 
 
 @pytest.mark.cls
