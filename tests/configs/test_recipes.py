@@ -79,8 +79,8 @@ OURS = {
 # The paper's recipe for ImageNet differs from Swin's.
 OFFICIAL = [path for path in CONFIGS if '3rdparty' in path.stem]
 PAPER = {path for path in CONFIGS if 'lamb' in path.stem} | {*OFFICIAL}
-# Small data: what an ablation changes in the demo config, and what a comparison does.
 SLOW_POOLING = r'optim_wrapper\.paramwise_cfg'
+# Small data: what an ablation changes in the demo config, and what a comparison does.
 ABLATED = {
     'as-published': r'model\.backbone\.(norm|init)_cfg',
     'layer-norm': r'model\.backbone\.norm_cfg',
@@ -97,10 +97,6 @@ ABLATED = {
     'token-per-class': r'model\.(neck|head)',
     'average-pooling': r'model\.(neck|head)',
     'slow-pooling': SLOW_POOLING,
-    'slow-pooling-w192': rf'{SLOW_POOLING}|model\..*\.(embed_dims|in_channels)',
-    'slow-pooling-1200-steps': rf'{SLOW_POOLING}|train_cfg|param_scheduler|'
-    r'default_hooks\.checkpoint',
-    'slow-pooling-augmented': rf'{SLOW_POOLING}|train_pipeline|train_dataloader',
     # Another depth, width and stride.
     '': r'model\.backbone\.(arch|out_indices)|'
     r'model\..*\.((in|stem)_channels|patch_size)',

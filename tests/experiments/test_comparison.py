@@ -97,6 +97,7 @@ def test_a_row_of_another_recipe_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     'page',
     [
+        'README.md',
         'docs/results.md',
         'configs/comparison/README.md',
         'configs/ablation/README.md',
