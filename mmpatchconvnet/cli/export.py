@@ -6,9 +6,8 @@ mmpatchconvnet export work_dirs/NAME --format torch --out model.pt2
 mmpatchconvnet predict model.onnx pictures/ --out found
 
 The file is run on images of three sizes that the export has not seen, and on the
-picture of --picture. If an output
-differs from the model's, the exit status is 1 and no file is written; 8 bits are not
-held to a limit.
+picture of --picture. If an output differs from the model's, the exit status is 1 and no
+file is written; 8 bits are not held to a limit.
 """
 
 import argparse
