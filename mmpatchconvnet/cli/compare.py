@@ -65,8 +65,9 @@ def run(
 ) -> None:
     from rich.console import Console
 
-    from mmpatchconvnet.experiments.comparison import compare, draw_scores
+    from mmpatchconvnet.experiments.comparison import compare
     from mmpatchconvnet.experiments.runs import TrainingError
+    from mmpatchconvnet.experiments.scores import draw_scores
 
     console = Console(highlight=False)
     with exit_on(ValueError, OSError, TrainingError):

@@ -18,10 +18,10 @@ from torchvision.transforms.functional import gaussian_blur
 from mmpatchconvnet.compat.processor import cpu_name
 from mmpatchconvnet.config_files import read_config
 from mmpatchconvnet.engine.provenance import CLONE, git_state, short_commit
-from mmpatchconvnet.experiments.comparison import mean_and_deviation
 from mmpatchconvnet.experiments.object_masks import ObjectMasks
 from mmpatchconvnet.experiments.rows import Row
 from mmpatchconvnet.experiments.saliency import RANDOM, Explained, Explainer
+from mmpatchconvnet.experiments.scores import mean_and_deviation
 from mmpatchconvnet.experiments.tables import markdown
 from mmpatchconvnet.inference.model_files import config_and_checkpoint
 from mmpatchconvnet.inference.pictures import Picture, PictureError

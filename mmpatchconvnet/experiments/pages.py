@@ -9,7 +9,6 @@ from rich.progress import track
 
 from mmpatchconvnet.engine.provenance import CLONE
 from mmpatchconvnet.experiments.benchmark.measure import draw as draw_speed
-from mmpatchconvnet.experiments.comparison import draw_scores
 from mmpatchconvnet.experiments.faithfulness import draw_faithfulness
 from mmpatchconvnet.experiments.map_segmentation import draw_segmentation
 from mmpatchconvnet.experiments.model_index import (
@@ -18,6 +17,7 @@ from mmpatchconvnet.experiments.model_index import (
     write_metafile,
 )
 from mmpatchconvnet.experiments.rows import Row, read_rows, select
+from mmpatchconvnet.experiments.scores import draw_scores
 from mmpatchconvnet.experiments.stock_configs import draw_stock
 from mmpatchconvnet.experiments.tables import fill_tables
 

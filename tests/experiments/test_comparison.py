@@ -19,20 +19,12 @@ from mmpatchconvnet.engine.provenance import (
     short_commit,
 )
 from mmpatchconvnet.experiments import comparison
-from mmpatchconvnet.experiments.comparison import (
-    ON_TRAINING,
-    SCORES,
-    append_row,
-    compare,
-    draw_scores,
-    find_row,
-    read_rows,
-    recipe_of,
-    settings_of,
-    training_size,
-)
+from mmpatchconvnet.experiments.comparison import compare, find_row
 from mmpatchconvnet.experiments.pages import fill_rows
+from mmpatchconvnet.experiments.recipes import recipe_of, settings_of, training_size
+from mmpatchconvnet.experiments.rows import append_row, read_rows
 from mmpatchconvnet.experiments.runs import TrainingError
+from mmpatchconvnet.experiments.scores import ON_TRAINING, SCORES, draw_scores
 from mmpatchconvnet.experiments.tables import fill_tables
 
 ROOT = Path(__file__).parents[2]
