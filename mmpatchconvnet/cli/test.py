@@ -29,7 +29,7 @@ def run(checkpoint: str, deploy: str | None, **settings: Any) -> None:
     from mmpatchconvnet.engine.distributed import end_processes
     from mmpatchconvnet.engine.launch import build_runner, load_config
     from mmpatchconvnet.engine.run_faults import RunFault, explain_faults
-    from mmpatchconvnet.engine.unknown_arguments import explain_arguments
+    from mmpatchconvnet.unknown_arguments import explain_arguments
 
     with exit_on(ValueError, RunFault):
         cfg = load_config(**settings)

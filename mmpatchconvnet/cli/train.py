@@ -83,7 +83,7 @@ def train(
     from mmpatchconvnet.engine.distributed import end_processes
     from mmpatchconvnet.engine.finite_steps import BadStepError
     from mmpatchconvnet.engine.run_faults import RunFault, explain_faults
-    from mmpatchconvnet.engine.unknown_arguments import explain_arguments
+    from mmpatchconvnet.unknown_arguments import explain_arguments
 
     stdout = open(os.devnull, 'w') if quiet else sys.stdout  # noqa: SIM115
     with exit_on(ValueError, RunFault), redirect_stdout(stdout):

@@ -14,7 +14,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
 from mmpatchconvnet.config_files import ConfigError, resolve_type
-from mmpatchconvnet.engine.nested import walk, without
+from mmpatchconvnet.nested import walk, without
 
 # What each runner reads from the config, besides the arguments of its constructor.
 LOOKED_UP = {

@@ -27,7 +27,6 @@ from mmpatchconvnet.engine.finite_steps import FiniteStepsHook
 from mmpatchconvnet.engine.hooks.schedule import ResumedScheduleHook
 from mmpatchconvnet.engine.hooks.signals import SignalHook
 from mmpatchconvnet.engine.loop_checks import check_train_loop
-from mmpatchconvnet.engine.nested import make_plain
 from mmpatchconvnet.engine.provenance import EvaluationRunner, write_environment
 from mmpatchconvnet.engine.resume import (
     agree_on_checkpoint,
@@ -39,13 +38,14 @@ from mmpatchconvnet.engine.run_faults import (
     explain_faults,
     log_what_fits,
 )
-from mmpatchconvnet.engine.unknown_arguments import explain_arguments
 from mmpatchconvnet.engine.work_dir_lock import UnlockHook, lock_work_dir
 from mmpatchconvnet.large_pictures import (
     bound_label_maps,
     bound_masks,
     takes_encoded_masks,
 )
+from mmpatchconvnet.nested import make_plain
+from mmpatchconvnet.unknown_arguments import explain_arguments
 
 
 def load_config(

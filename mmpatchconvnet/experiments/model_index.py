@@ -14,13 +14,13 @@ import yaml
 from mmengine.config import Config
 from torch import nn
 
-from mmpatchconvnet.engine.nested import without
 from mmpatchconvnet.experiments.complexity import (
     build_on_meta,
     count_macs,
     count_parameters,
 )
 from mmpatchconvnet.experiments.tables import markdown
+from mmpatchconvnet.nested import without
 
 # Settings of a model that neither number depends on.
 FREE = {'init_cfg', 'drop_path_rate', 'block_impl', '_scope_'}

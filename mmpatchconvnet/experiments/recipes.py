@@ -10,13 +10,13 @@ from typing import Any
 from mmengine.config import Config
 
 from mmpatchconvnet.config_files import ConfigError, datasets_of, read_config
-from mmpatchconvnet.engine.nested import without
-from mmpatchconvnet.engine.unknown_arguments import explain_arguments
 from mmpatchconvnet.experiments.complexity import (
     build_on_meta,
     count_macs,
     count_parameters,
 )
+from mmpatchconvnet.nested import without
+from mmpatchconvnet.unknown_arguments import explain_arguments
 
 # Top-level keys of a config that decide a score: model, data and schedule.
 RECIPE_KEYS = (

@@ -32,6 +32,7 @@ from mmpatchconvnet.inference.results import (
 )
 from mmpatchconvnet.large_pictures import bound_masks
 from mmpatchconvnet.system_faults import is_out_of_memory
+from mmpatchconvnet.unknown_arguments import explain_arguments
 from mmpatchconvnet.visualization.panels import to_array, to_crops
 
 Array = np.ndarray
@@ -85,7 +86,7 @@ class HostModel:
         self.classes: Sequence[str]
         self.palette: Any
         self.classes, self.palette = names_and_colors(cfg, content)
-        with in_scope(self.scope):
+        with in_scope(self.scope), explain_arguments(cfg):
             self.module: Any = build_model(cfg)
             self.pipeline = InferencePipeline(cfg)
         self.kind, self.key = kind_of(self.module)

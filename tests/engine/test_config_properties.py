@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmpatchconvnet.config_files import ConfigError
 from mmpatchconvnet.engine.config_options import check_options
 from mmpatchconvnet.engine.launch import replace_data_root
-from mmpatchconvnet.engine.nested import make_plain, walk
+from mmpatchconvnet.nested import make_plain, walk
 
 NAMES = st.sampled_from(
     (

@@ -6,6 +6,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmpatchconvnet import Predictor
+from mmpatchconvnet.config_files import ConfigError
 from mmpatchconvnet.inference.pictures import read_picture
 
 # Random weights give all objects about the same score.
@@ -289,6 +290,25 @@ def test_a_missing_host_is_named(work_dir, tmp_path):
     cfg.default_scope = 'mmnone'
     cfg.dump(tmp_path / 'a.py')
     with pytest.raises(ValueError, match=r'a\.py needs mmnone, .*pip install'):
+        Predictor(tmp_path / 'a.py', checkpoint)
+
+
+@pytest.mark.cls
+@pytest.mark.parametrize(
+    ('setting', 'message'),
+    [
+        (dict(model=dict(backbone=dict(dept=1))), 'PatchConvNet: .* depth|drop_path'),
+        (dict(model=dict(head=dict(type='LinearHed'))), 'is LinearClsHead'),
+        ({'test_pipeline.1.sale': 1}, 'Resize: the nearest is scale'),
+    ],
+)
+def test_settings_that_no_part_takes_are_named(setting, message, work_dir, tmp_path):
+    config, checkpoint = files_of(work_dir('classifier'))
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(setting)
+    cfg.test_dataloader.dataset.pipeline = cfg.test_pipeline
+    cfg.dump(tmp_path / 'a.py')
+    with pytest.raises(ConfigError, match=message):
         Predictor(tmp_path / 'a.py', checkpoint)
 
 

@@ -8,9 +8,10 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from toy_training import toy_config
 
-from mmpatchconvnet.config_files import ConfigError
+from mmpatchconvnet.config_files import ConfigError, read_config
 from mmpatchconvnet.engine.launch import build_runner
-from mmpatchconvnet.engine.unknown_arguments import explain_arguments
+from mmpatchconvnet.experiments.complexity import build_on_meta
+from mmpatchconvnet.unknown_arguments import explain_arguments
 
 pytestmark = pytest.mark.usefixtures('quick')
 
@@ -66,6 +67,19 @@ def test_a_type_that_is_not_registered(key, kind, message, tmp_path):
     told = rf'^{key}={kind} is not a registered \w+ of {scope}: .*{message}'
     with pytest.raises(ConfigError, match=told), explain_arguments(cfg):
         build_runner(cfg, training=True).train()
+
+
+@pytest.mark.det
+@pytest.mark.parametrize('key', ['backbone.norm_cfg', 'neck.norm_cfg'])
+def test_a_layer_that_is_not_registered(key):
+    """mmcv leaves its name out of the error."""
+    cfg = read_config('mmdet::_base_/models/mask-rcnn_r50_fpn.py')
+    cfg.default_scope = 'mmdet'
+    cfg.model.backbone.init_cfg = None
+    cfg.merge_from_dict({f'model.{key}': dict(type='BNN')})
+    told = re.escape(f'model.{key}.type=BNN is not a registered model of mmdet')
+    with pytest.raises(ConfigError, match=told), explain_arguments(cfg):
+        build_on_meta(cfg)
 
 
 def test_a_part_of_a_lazy_config(tmp_path):

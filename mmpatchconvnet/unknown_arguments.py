@@ -26,7 +26,7 @@ from mmengine.runner import (
 from torch.utils.data import DataLoader
 
 from mmpatchconvnet.config_files import ConfigError
-from mmpatchconvnet.engine.nested import walk
+from mmpatchconvnet.nested import walk
 
 REFUSED = re.compile(r"([\w.]+)\(\) got an unexpected keyword argument '(\w+)'")
 UNREGISTERED = re.compile(r'(\S+) is not in the (\S+)::(.+?) registry')
@@ -64,10 +64,26 @@ def explain_arguments(cfg: Config) -> Iterator[None]:
         if text == 'None is not a callable object' and settings.get('optim_wrapper'):
             kind = settings['optim_wrapper'].get('optimizer', {}).get('type')
             text = f'{kind} is not in the mmengine::optimizer registry'
+        if 'Cannot find None in registry' in text:  # mmcv has lost the name of a layer
+            kind, scope = layer_without_class(settings), settings.get('default_scope')
+            text = f'{kind} is not in the {scope}::model registry'
         told = unknown_argument(settings, text) or unknown_type(settings, text)
         if told is None:
             raise
         raise ConfigError(told) from None
+
+
+def layer_without_class(settings: dict) -> Any:
+    """The type of the first norm, convolution or the like that is not registered."""
+    scope = settings.get('default_scope')
+    layers = (
+        (path, part)
+        for path, part in walk(settings)
+        if path.endswith('_cfg') and isinstance(part, dict) and 'type' in part
+    )
+    return next(
+        (p['type'] for at, p in layers if not any(kinds_of(p, at, scope))), None
+    )
 
 
 def unknown_argument(settings: dict, error: str) -> str | None:
