@@ -461,10 +461,13 @@ def test_the_paper_recipe_does_not_decay_the_class_token():
 
 
 @pytest.mark.parametrize('data', ['signs', 'nuclei', 'aerial'])
-def test_a_column_has_the_compute_of_resnet18(data):
+@pytest.mark.parametrize(
+    ('shape', 'resnet'), [('d14-w256-p8', 'resnet18'), ('d15-w384-p8', 'resnet50')]
+)
+def test_a_column_has_the_compute_of_a_resnet(shape, resnet, data):
     """The metafile has the multiply-adds, which another test counts."""
     folder = ROOT / 'configs/comparison'
-    (column,) = folder.glob(f'*_patchconvnet-d14-w256-p8_{data}.py')
-    (resnet,) = folder.glob(f'*_resnet18_{data}.py')
+    (column,) = folder.glob(f'*_patchconvnet-{shape}_{data}.py')
+    (resnet,) = folder.glob(f'*_{resnet}_{data}.py')
     ours, theirs = (entry_of(path)['Metadata']['FLOPs'] for path in (column, resnet))
     assert ours == pytest.approx(theirs, rel=0.1)
