@@ -80,6 +80,10 @@ OURS = {
 OFFICIAL = [path for path in CONFIGS if '3rdparty' in path.stem]
 PAPER = {path for path in CONFIGS if 'lamb' in path.stem} | {*OFFICIAL}
 SLOW_POOLING = r'optim_wrapper\.paramwise_cfg'
+SHAPE = (  # depth, width and stride
+    r'model\.backbone\.(arch|out_indices)|'
+    r'model\..*\.((in|stem)_channels|patch_size)'
+)
 # Small data: what an ablation changes in the demo config, and what a comparison does.
 ABLATED = {
     'as-published': r'model\.backbone\.(norm|init)_cfg',
@@ -97,9 +101,20 @@ ABLATED = {
     'token-per-class': r'model\.(neck|head)',
     'average-pooling': r'model\.(neck|head)',
     'slow-pooling': SLOW_POOLING,
-    # Another depth, width and stride.
-    '': r'model\.backbone\.(arch|out_indices)|'
-    r'model\..*\.((in|stem)_channels|patch_size)',
+    '': SHAPE,
+}
+# What changes besides the rate of the pooling.
+BESIDES_SLOW_POOLING = {
+    **dict.fromkeys(('w192', 'd6', 'd24'), SHAPE),
+    '1200-steps': r'train_cfg|param_scheduler|default_hooks\.checkpoint',
+    'drop-path': r'model\.backbone\.drop_path_rate',
+    'layer-norm': r'model\.backbone\.norm_cfg',
+    'lr-2e-3': r'optim_wrapper\.optimizer\.lr',
+    **dict.fromkeys(('colour', 'augmented'), r'train_(pipeline|dataloader\.dataset)'),
+}
+ABLATED |= {
+    f'slow-pooling-{what}': f'{SLOW_POOLING}|{besides}'
+    for what, besides in BESIDES_SLOW_POOLING.items()
 }
 COMPARED = r'model\.(backbone|neck)|model\..*in_channels'
 FAIR = [p for p in CONFIGS if p.parent.name not in SMALL and p not in PAPER]
