@@ -297,8 +297,11 @@ def test_a_missing_host_is_named(work_dir, tmp_path):
 @pytest.mark.parametrize(
     ('setting', 'message'),
     [
-        (dict(model=dict(backbone=dict(dept=1))), 'PatchConvNet: .* depth|drop_path'),
-        (dict(model=dict(head=dict(type='LinearHed'))), 'is LinearClsHead'),
+        (
+            dict(model=dict(backbone=dict(dept=1))),
+            r'backbone\.dept is no argument of P',
+        ),
+        (dict(model=dict(head=dict(type='LinearHed'))), 'the nearest is LinearClsHead'),
         ({'test_pipeline.1.sale': 1}, 'Resize: the nearest is scale'),
     ],
 )
